@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import ipaddress
 import json
@@ -174,3 +175,23 @@ def _bool(value: Any) -> bool:
     if word in ("0", "false", "no", "off"):
         return False
     raise ValueError(value)
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that every command shares; those not given parse to None, which `load_settings` skips."""
+    group = parser.add_argument_group("settings")
+    group.add_argument("--model", help="the vision-language model")
+    group.add_argument("--hearing", help="the speech recogniser")
+    group.add_argument("--speaking", help="the speech synthesizer")
+    group.add_argument("--data-dir", help="where conversations are kept")
+    group.add_argument("--offline", action="store_const", const=True, help="contact nothing at all")
+    group.add_argument("--log-level", choices=LOG_LEVELS)
+
+
+def add_page_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the page."""
+    group = parser.add_argument_group("page")
+    group.add_argument("--host", help="address to serve on (default 127.0.0.1)")
+    group.add_argument("--port", type=int, help="first port to try (default 7860)")
+    group.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="do not open a browser")
+    group.add_argument("--auth", metavar="USER:PASSWORD", help="demanded before serving beyond this machine")
