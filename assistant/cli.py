@@ -1,0 +1,108 @@
+"""The command line behind launch.py: ask, talk, models, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+
+from assistant.config import Settings, add_settings_arguments, load_settings
+from models.errors import AssistantError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command that runs in the terminal."""
+    parser = argparse.ArgumentParser(prog="launch.py", description="Lucid, an assistant on your own machine.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    ask = commands.add_parser("ask", help="answer one question in the terminal")
+    ask.add_argument("question", nargs="?", default="", help="may be left out with --audio: the recording is the question")
+    ask.add_argument("--image", action="append", default=[], metavar="P", help="a picture (may be repeated)")
+    ask.add_argument("--audio", action="append", default=[], metavar="P", help="a recording")
+    ask.add_argument("--video", action="append", default=[], metavar="P", help="a video")
+    ask.add_argument("--speak", metavar="OUT.wav", help="speak the answer into this file")
+    ask.add_argument("--system", help="the system prompt")
+    ask.add_argument("--json", action="store_true", help="print one JSON object instead of streaming text")
+    ask.add_argument("--max-new-tokens", type=int, help="longest answer, in tokens")
+    ask.add_argument("--voice", help="the voice to speak with")
+
+    talk = commands.add_parser("talk", help="a hands-free conversation with this machine's microphone and speaker")
+    talk.add_argument("--voice", help="the voice to speak with")
+
+    models = commands.add_parser("models", help="list the models that can be chosen")
+    doctor = commands.add_parser("doctor", help="what is here, and what is missing")
+    for command in (models, doctor):
+        command.add_argument("--json", action="store_true", help="print JSON")
+    for command in (ask, talk, models, doctor):
+        add_settings_arguments(command)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns 0, 2 for bad input, 1 for a failure; the reason goes to standard error."""
+    options = vars(build_parser().parse_args(arguments))
+    command = options.pop("command")
+    own = {name: options.pop(name) for name in ("question", "image", "audio", "video", "json") if name in options}
+    speak = options.pop("speak", None)
+    try:
+        settings = load_settings(options)
+        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        return _run(command, settings, {**own, "speak": speak})
+    except AssistantError as error:
+        print(f"lucid: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("lucid: stopped", file=sys.stderr)
+        return 130
+
+
+def _run(command: str, settings: Settings, options: dict) -> int:
+    if command == "ask":
+        from assistant.ask import AskOptions, ask
+
+        return ask(
+            AskOptions(
+                options["question"],
+                tuple(options["image"]),
+                tuple(options["audio"]),
+                tuple(options["video"]),
+                options["speak"],
+                options["json"],
+            ),
+            settings,
+        )
+    if command == "talk":
+        from assistant.session import open_dialogue
+        from assistant.talk import run_talk
+
+        with open_dialogue(settings) as dialogue:
+            return run_talk(dialogue, settings)
+    if command == "models":
+        return _list_models(settings, as_json=options["json"])
+    from assistant.doctor import main as doctor
+
+    return doctor(settings, as_json=options["json"])
+
+
+def _list_models(settings: Settings, *, as_json: bool) -> int:
+    from models.catalogue import ROLES, entries
+
+    chosen = {"seeing": settings.model, "hearing": settings.hearing, "speaking": settings.speaking}
+    if as_json:
+        rows = [{"role": r, **vars(e), "chosen": e.name == chosen[r]} for r in ROLES for e in entries(r)]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return 0
+    for role in ROLES:
+        print(role)
+        for entry in entries(role):
+            mark = "*" if entry.name == chosen[role] else " "
+            size = f"{entry.megabytes} MB" if entry.megabytes is not None else ""
+            where = "installed" if entry.packaged else "by name"
+            print(f" {mark} {entry.name:<34} {where:<10} {size:>8}  {entry.description}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
