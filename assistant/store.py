@@ -169,8 +169,12 @@ class ConversationStore:
         attachments: Sequence[Attachment] = (),
         status: Status = "complete",
         details: Mapping[str, Any] | None = None,
+        replaces: str | None = None,
     ) -> StoredMessage:
-        """Adds a message at the end of a conversation. `attachments` come from `add_file`, or from another message."""
+        """Adds a message at the end of a conversation. `attachments` come from `add_file`, or from another message.
+
+        With `replaces`, that message and all later ones go in the same transaction: a crash leaves the old or the new.
+        """
         made = StoredMessage(
             _new_id(), conversation_id, role, _clean(text), tuple(attachments), status, time.time(), dict(details or {})
         )
@@ -178,7 +182,11 @@ class ConversationStore:
             touched = "UPDATE conversations SET updated_at = ? WHERE id = ?"
             if not self._database.execute(touched, [made.created_at, conversation_id]).rowcount:
                 raise _gone("conversation")
+            if replaces is not None:
+                self._delete_from(replaces)
             self._insert_message(made)
+        if replaces is not None:
+            self._clean_up()
         return made
 
     def update(
@@ -208,11 +216,7 @@ class ConversationStore:
     def truncate_from(self, message_id: str) -> None:
         """Deletes a message and all later ones of its conversation, with their files, as thoroughly as `delete`."""
         with self._writing("delete the messages"):
-            rows = self._rows("SELECT conversation_id, number FROM messages WHERE id = ?", message_id)
-            if not rows:
-                raise _gone("message")
-            self._database.execute("DELETE FROM messages WHERE conversation_id = ? AND number >= ?", rows[0])
-            self._note_deletion()
+            self._delete_from(message_id)
         self._clean_up()
 
     def adopt(self, conversation: Conversation, messages: Sequence[StoredMessage]) -> Conversation:
@@ -349,6 +353,13 @@ class ConversationStore:
         with self._lock, translated("erase what was deleted"):
             if self._rows("SELECT 1 FROM unscrubbed LIMIT 1"):
                 scrub(self._database)
+
+    def _delete_from(self, message_id: str) -> None:
+        rows = self._rows("SELECT conversation_id, number FROM messages WHERE id = ?", message_id)
+        if not rows:
+            raise _gone("message")
+        self._database.execute("DELETE FROM messages WHERE conversation_id = ? AND number >= ?", rows[0])
+        self._note_deletion()
 
     def _insert_conversation(self, made: Conversation) -> None:
         self._database.execute(
