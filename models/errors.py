@@ -2,6 +2,7 @@
 
     AssistantError            its message is a sentence for the owner
     ├── BadInput              a file or a question that cannot be used; the owner can send another
+    │   └── Unspeakable       a text in a script that the chosen voice cannot say; others can be said
     ├── SettingsError         a setting that is unknown or impossible
     ├── EngineUnavailable     a model, package or device is not there; `remedy` says how to get it
     ├── EngineFailure         an engine broke while it worked (out of memory, a crash in a library)
@@ -36,6 +37,10 @@ class BadInput(AssistantError):
     """A file or a question that cannot be used."""
 
     exit_code = 2
+
+
+class Unspeakable(BadInput):
+    """A text in a script that the chosen voice cannot say."""
 
 
 class SettingsError(AssistantError):
