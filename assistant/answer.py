@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -10,9 +11,11 @@ from typing import Any
 from assistant.events import Event, SpeechChunk, Timings, TurnEnded, TurnFailed, TurnStarted
 from assistant.speaker import Speaker
 from assistant.store import ConversationStore, StoredMessage
-from models.errors import AssistantError
+from models.errors import AssistantError, StoreError
 from models.interfaces import SeenPicture, TextDelta
-from models.streaming import Outlet, iterate_in_threads
+from models.streaming import CancelToken, Outlet, iterate_in_threads
+
+log = logging.getLogger(__name__)
 
 # A partial answer is kept at least every second; half of that leaves room for a slow disk.
 CHECKPOINT_S = 0.5
@@ -38,8 +41,9 @@ class AnswerRecord:
         asr_s: seconds spent listening, or None.
     """
 
-    def __init__(self, store: ConversationStore, clock: Stopwatch) -> None:
+    def __init__(self, store: ConversationStore, clock: Stopwatch, cancel: CancelToken) -> None:
         self.clock = clock
+        self._cancel = cancel
         self.seen: tuple[SeenPicture, ...] = ()
         self.notes: list[str] = []
         self.asr_s: float | None = None
@@ -71,7 +75,7 @@ class AnswerRecord:
         self._tokens += delta.tokens
         if self._answer is not None and self.clock.seconds() - self._kept_s >= CHECKPOINT_S:
             self._kept_s = self.clock.seconds()
-            self._store.update(self._answer.id, text=self.text)
+            self._write(text=self.text)
 
     def spoken(self) -> None:
         """Marks that a piece of speech is ready."""
@@ -85,7 +89,10 @@ class AnswerRecord:
 
     def fail(self, error: AssistantError, *, bad_input: bool = False) -> TurnFailed:
         """Keeps what there is of the answer, with the reason why there is no more."""
-        self._keep("failed", {"error": error.message, "remedy": error.remedy})
+        try:
+            self._keep("failed", {"error": error.message, "remedy": error.remedy})
+        except StoreError as second:
+            log.error("the failure could not be kept: %s", second)  # the first one is what the owner needs to hear
         return TurnFailed(error.message, error.remedy, bad_input, self.text)
 
     def _timings(self) -> Timings:
@@ -103,7 +110,17 @@ class AnswerRecord:
             "timings": asdict(self._timings()),
             **(more or {}),
         }
-        self._store.update(self._answer.id, text=self.text, status=status, details=details)
+        self._write(text=self.text, status=status, details=details)
+
+    def _write(self, **changes: Any) -> None:
+        assert self._answer is not None
+        try:
+            self._store.update(self._answer.id, **changes)
+        except StoreError:
+            if not self._cancel.cancelled:
+                raise
+            # The turn that took this one's place has deleted its row already: there is nothing to keep any more.
+            log.info("a stopped answer was replaced before it ended")
 
 
 def answer_events(text: Iterator[TextDelta], speaker: Speaker | None, record: AnswerRecord) -> Iterator[Event]:

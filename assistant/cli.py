@@ -18,7 +18,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     ask = commands.add_parser("ask", help="answer one question in the terminal")
-    ask.add_argument("question", nargs="?", default="", help="may be left out with --audio: the recording is the question")
+    ask.add_argument(
+        "question", nargs="?", default="", help="may be left out with --audio: the recording is the question"
+    )
     ask.add_argument("--image", action="append", default=[], metavar="P", help="a picture (may be repeated)")
     ask.add_argument("--audio", action="append", default=[], metavar="P", help="a recording")
     ask.add_argument("--video", action="append", default=[], metavar="P", help="a video")

@@ -100,9 +100,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def load_settings(
-    overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
-) -> Settings:
+def load_settings(overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """The settings in force.
 
     Args:
@@ -119,7 +117,10 @@ def load_settings(
         for key, value in environment.items()
         if key.startswith(ENV_PREFIX) and key not in _NOT_SETTINGS
     }
-    data_dir = Path(said.get("data_dir") or from_environment.get("data_dir") or default_data_dir()).expanduser()
+    data_dir = default_data_dir()
+    for origin, entries in (("the environment", from_environment), ("the command line", said)):
+        if entries.get("data_dir"):
+            data_dir = _converted("data_dir", entries["data_dir"], origin)
     values: dict[str, Any] = {"data_dir": data_dir}
     for origin, entries in (
         (str(data_dir / SETTINGS_FILE), _read_file(data_dir / SETTINGS_FILE)),
@@ -162,7 +163,7 @@ def _converted(name: str, value: Any, origin: str) -> Any:
         if kind is str and not isinstance(value, str):
             raise ValueError(value)
         return kind(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: the ~user of a path does not exist
         raise SettingsError(f"{origin} sets {name} to {value!r}.", f"It takes a {kind.__name__}.") from error
 
 

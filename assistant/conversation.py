@@ -12,7 +12,7 @@ from assistant.store import Attachment, ConversationStore, StoredMessage
 from models.errors import BadInput
 from models.interfaces import VisionLanguageModel
 from models.media import load_picture, load_video
-from models.types import AudioPart, ImagePart, Message, Part, TextPart, Transcript, VideoPart
+from models.types import AudioPart, ImagePart, Message, Part, Role, TextPart, Transcript, VideoPart
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class ConversationMemory:
         """A stored message as the engines see it."""
         heard = {t["digest"]: _transcript(t) for t in stored.details.get("transcripts", ())}
         parts = [self._part(a, heard.get(a.digest), stored.text) for a in stored.attachments]
-        role = "user" if stored.role == "user" else "assistant"
+        role: Role = "user" if stored.role == "user" else "assistant"
         return Message(role, (*(p for p in parts if p is not None), TextPart(stored.text)))
 
     def _window(

@@ -1,4 +1,4 @@
-"""The dialogue manager: a turn goes in, events come out. `respond` is the only door between a front end and the rest."""
+"""The dialogue manager: a turn goes in, events come out. `respond` is the only door to the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from assistant import perception
 from assistant.answer import AnswerRecord, Stopwatch, answer_events
 from assistant.config import Settings
 from assistant.conversation import ConversationMemory
-from assistant.events import Event, Progress, SpeechChunk, TranscriptReady, TurnEnded, TurnFailed, TurnStarted
+from assistant.events import Event, Progress, SpeechChunk, TranscriptReady
 from assistant.grounding import asks_about_a_picture, no_picture_answer
 from assistant.perception import Heard, OpenedTurn
 from assistant.sentences import speakable
@@ -64,7 +64,7 @@ class DialogueManager:
         `TurnStarted` says that the turn is kept. Before it, a refused turn leaves no trace; after it, a failure is
         kept with the turn. Closing the iterator early counts as stopping.
         """
-        record = AnswerRecord(self.store, Stopwatch())
+        record = AnswerRecord(self.store, Stopwatch(), cancel)
         try:
             yield from self._answered(turn, cancel, record)
         except Cancelled:
@@ -181,9 +181,7 @@ class DialogueManager:
         attachments: list[Attachment] = []
         for kind, files in (("image", turn.images), ("audio", turn.audio), ("video", turn.videos)):
             attachments += [self.store.add_file(f, turn.names.get(f, f.name), kind) for f in files]
-        if turn.replaces is not None:
-            return self.store.replace_from(turn.replaces, turn.text.strip(), tuple(attachments))
-        return self.store.append(turn.conversation_id, "user", turn.text.strip(), tuple(attachments))
+        return self.store.append(turn.conversation_id, "user", turn.text.strip(), attachments, replaces=turn.replaces)
 
 
 def _details(turn: UserTurn, user: StoredMessage, opened: OpenedTurn, heard: tuple[Heard, ...]) -> dict[str, Any]:

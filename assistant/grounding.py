@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 
 _PICTURE = r"(?:picture|image|photo|photograph|screenshot|drawing|pic|snapshot|video|clip)s?"
+_WHERE = r"(?:in|on|of|about|at|inside|within|from|into)"
+_WHICH = r"(?:this|that|the|these|those|my|our|the\ attached|the\ above)"
+_DO = r"(?:describe|caption|read|transcribe|look\ at|see|analy[sz]e|explain|summari[sz]e)"
+_SHOWS = r"(?:shows?|is|are|has|have|looks?|contains?|taken|says?|depicts?)"
 _ABOUT_A_PICTURE = re.compile(
     rf"""
-      \b(?:in|on|of|about|at|inside|within|from|into)\ (?:this|that|the|these|those|my|our|the\ attached|the\ above)\ (?:\w+\ )?{_PICTURE}\b
+      \b{_WHERE}\ {_WHICH}\ (?:\w+\ )?{_PICTURE}\b
     | \b(?:this|that|these|those|attached|uploaded|above|following)\ {_PICTURE}\b
-    | \b(?:describe|caption|read|transcribe|look\ at|see|analy[sz]e|explain|summari[sz]e)\ (?:me\ )?(?:the|my|this)\ {_PICTURE}\b
-    | \b(?:the|my)\ {_PICTURE}\ (?:shows?|show|is|are|has|have|look|looks|contain|contains|taken|say|says|depict|depicts)\b
+    | \b{_DO}\ (?:me\ )?(?:the|my|this)\ {_PICTURE}\b
+    | \b(?:the|my)\ {_PICTURE}\ {_SHOWS}\b
     | \b(?:do|does|is|are|can|what\ does|what\ do)\ (?:the|my)\ {_PICTURE}\b
     | \bwhat\ (?:do|can|did)\ you\ see\ *(?:here|now)?\ *\?*$
-    | \b(?:i|we)\ (?:just\ )?(?:attached|uploaded|sent|dropped)\ (?:you\ )?(?:a|an|the|this|my)\ {_PICTURE}\b
+    | \b(?:i|we)\ (?:just\ )?(?:attached|uploaded|sent|dropped)\ (?:you\ )?(?:an?|the|this|my)\ {_PICTURE}\b
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -60,7 +60,7 @@ class ScriptedModel:
                 (288, 288),
                 p.time,
                 p.notes,
-                (Evidence("colour", "#%02x%02x%02x" % p.image.resize((1, 1)).getpixel((0, 0)), 1.0),),  # type: ignore[operator]
+                (Evidence("colour", "#" + p.image.resize((1, 1)).tobytes().hex(), 1.0),),
             )
             for m in messages
             for p in m.pictures

@@ -98,7 +98,9 @@ class SpeechRecognizer(Protocol):
 
     name: str
 
-    def transcribe(self, clip: AudioClip, *, language: str | None = None, cancel: CancelToken | None = None) -> Transcript:
+    def transcribe(
+        self, clip: AudioClip, *, language: str | None = None, cancel: CancelToken | None = None
+    ) -> Transcript:
         """What is said in `clip` (any rate). Silence and noise give an empty transcript.
 
         Raises `EngineFailure` when the engine breaks, `Cancelled` when `cancel` became stale.

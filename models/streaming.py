@@ -114,7 +114,7 @@ def iterate_in_threads(
             producer(outlet)
         except Cancelled:
             ending = _Done()
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the caller reads
+        except BaseException as error:  # raised again where the caller reads
             # The traceback would keep every frame's tensors alive for as long as the error is.
             ending = _Failed(error)
         try:

@@ -1,0 +1,1 @@
+"""One file per table of figures; `launch.py bench` prints them together."""

@@ -1,0 +1,91 @@
+"""`launch.py ask` with scripted engines: what is printed, what is written, how it exits."""
+
+import json
+import wave
+
+import pytest
+from PIL import Image
+
+from assistant.cli import main
+
+
+@pytest.fixture
+def ask(tmp_path):
+    def run(*arguments):
+        return main(["ask", *arguments, "--model", "scripted", "--data-dir", str(tmp_path / "data")])
+
+    return run
+
+
+def test_the_answer_goes_to_standard_output(ask, capsys):
+    assert ask("hello there") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "You said: hello there.\n"
+    assert printed.err == ""
+
+
+def test_json_names_everything_that_was_promised(ask, capsys, tmp_path):
+    file = tmp_path / "red.png"
+    Image.new("RGB", (40, 30), "red").save(file)
+    assert ask("what is this?", "--image", str(file), "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report) == {"answer", "transcript", "model", "images", "tokens", "timings"}
+    assert report["answer"] == "You said: what is this?. I was given 1 picture."
+    assert report["model"] == "scripted"
+    assert report["images"][0]["source"] == "red.png"
+    assert report["images"][0]["size"] == [288, 288]
+    assert report["images"][0]["original_size"] == [40, 30]
+    assert report["tokens"] > 0
+    assert set(report["timings"]) == {"asr_s", "first_token_s", "first_audio_s", "total_s"}
+    assert report["timings"]["asr_s"] is None
+
+
+def test_the_answer_can_be_spoken_into_a_file(ask, tmp_path):
+    out = tmp_path / "answer.wav"
+    assert ask("hello", "--speak", str(out)) == 0
+    with wave.open(str(out)) as sound:
+        assert sound.getnframes() > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--image", "nowhere.png"], "There is no file nowhere.png"),
+        (["hi", "--speak", "answer.mp3"], "does not end in .wav"),
+        (["hi", "--speak", "/no/such/folder/a.wav"], "There is no folder"),
+        ([], "There is nothing to answer"),
+    ],
+)
+def test_bad_input_exits_with_2_and_one_sentence(ask, capsys, arguments, sentence):
+    assert ask(*arguments) == 2
+    printed = capsys.readouterr()
+    assert sentence in printed.err
+    assert "Traceback" not in printed.err
+    assert len(printed.err.strip().splitlines()) == 1
+
+
+def test_a_broken_picture_exits_with_2(ask, capsys, tmp_path):
+    file = tmp_path / "broken.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+    assert ask("what?", "--image", str(file)) == 2
+    assert "broken.png" in capsys.readouterr().err
+
+
+def test_nothing_of_a_question_is_kept(ask, tmp_path):
+    ask("a secret question")
+    assert not any(b"secret" in f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
+
+
+def test_an_unknown_setting_names_the_valid_ones(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("LUCID_COLOUR", "red")
+    assert main(["ask", "hi", "--data-dir", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "'colour'" in err
+    assert "data_dir" in err
+
+
+def test_the_models_are_listed_with_the_chosen_one_marked(capsys, tmp_path):
+    assert main(["models", "--json", "--data-dir", str(tmp_path)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {r["role"] for r in rows} == {"seeing", "hearing", "speaking"}
+    assert sum(r["chosen"] for r in rows) == 3
