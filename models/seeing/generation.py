@@ -1,0 +1,214 @@
+"""The token loop: prefill, then one token at a time, over anything that behaves like a `Decoder`.
+
+A decoder hides one model and its key–value cache behind three verbs. What a model needs beyond tokens (pixel values,
+features of pictures, masks) travels in `Prompt.inputs`, which the loop hands to the decoder untouched:
+
+- text only: `inputs` is empty;
+- an `AutoModelForImageTextToText` checkpoint: the processor's output; `TransformersDecoder` passes it with the prefill;
+- Glimpse: the pictures' features, which `TransformersDecoder` passes with every step (`every_step=True`).
+
+Reuse between turns: the prompt of a second question begins with the tokens of the first. The keys and values of that
+beginning are kept, but only in whole chunks of the prefill grid, and only those that a prefill made. A matrix product
+may round differently with another number of rows; as a kept chunk was computed from the very same rows that a cold run
+would feed, a warm answer is equal to the cold one bit by bit, not merely close.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from models.errors import AssistantError, BadInput, EngineFailure
+from models.interfaces import GenerationOptions, TextDelta
+from models.seeing.detokenizer import StreamingDetokenizer
+from models.seeing.sampling import Sampler
+from models.streaming import CancelToken
+
+log = logging.getLogger(__name__)
+
+# Tokens per prefill step: large enough for full speed, small enough that a stop is obeyed within about 0.1 s on a CPU.
+CHUNK = 64
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Decoder(Protocol):
+    """A causal model with its key–value cache. Used by one thread at a time."""
+
+    context_tokens: int
+    device: torch.device
+
+    def begin(self, keep: int, inputs: Mapping[str, Any]) -> None:
+        """Forgets all but the first `keep` tokens, and takes the `inputs` that belong to the prompt that follows."""
+        ...
+
+    def forward(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Appends `tokens` (at least one) and returns the last one's logits: float32, shape (vocabulary,), writable."""
+        ...
+
+    def release(self) -> None:
+        """Frees the cache, after a failure."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What the model is asked.
+
+    Attributes:
+        tokens: the whole prompt.
+        inputs: what the model takes besides tokens.
+        key: a digest of `inputs`. Cached keys and values are reused only between prompts of the same key.
+        whole: prefill in one piece, for models whose picture tokens and pixel values must arrive together.
+    """
+
+    tokens: tuple[int, ...]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class _Cached:
+    """What the decoder holds that a later prompt may keep: `tokens` in whole chunks, made under `key`."""
+
+    tokens: tuple[int, ...] = ()
+    key: str = ""
+
+
+class TokenLoop:
+    """Answers prompts, one at a time; a second caller waits for the first, and its own cancel is obeyed meanwhile.
+
+    Args:
+        decoder: the model.
+        decode: tokens → text, special tokens left out.
+        stop_tokens: tokens that end an answer.
+    """
+
+    def __init__(self, decoder: Decoder, decode: Callable[[Sequence[int]], str], stop_tokens: frozenset[int]) -> None:
+        self._decoder = decoder
+        self._decode = decode
+        self._stop_tokens = stop_tokens
+        self._busy = threading.Lock()
+        self._cached = _Cached()
+        self.reused_tokens = 0  # of the last prompt; for benchmarks and tests
+
+    def stream(self, prompt: Prompt, options: GenerationOptions, cancel: CancelToken) -> Iterator[TextDelta]:
+        """The answer to `prompt`. Ends within one token (or one prefill chunk) of `cancel` becoming stale.
+
+        Raises:
+            BadInput: the prompt leaves no room for an answer.
+            EngineFailure: the model broke, also in mid-answer; the loop can be used again afterwards.
+        """
+        room = self._decoder.context_tokens - len(prompt.tokens)
+        if room < 1 or not prompt.tokens:
+            raise BadInput(
+                f"The conversation takes {len(prompt.tokens)} tokens, and the model reads at most "
+                f"{self._decoder.context_tokens - 1}.",
+                "Shorten the question or start a new conversation.",
+            )
+        while not self._busy.acquire(timeout=0.02):
+            if cancel.cancelled:
+                return
+        try:
+            tokens = self._tokens(prompt, options, min(room, options.max_new_tokens), cancel)
+            yield from self._as_text(tokens)
+        finally:
+            self._busy.release()
+
+    def _as_text(self, tokens: Iterator[int]) -> Iterator[TextDelta]:
+        text = StreamingDetokenizer(self._decode)
+        silent = 0  # tokens whose text is still to come
+        for token in tokens:
+            delta = text.feed(token)
+            silent += 1
+            if delta:
+                yield TextDelta(delta, silent)
+                silent = 0
+        rest = text.finish()
+        if rest or silent:
+            yield TextDelta(rest, silent)
+
+    def _tokens(
+        self, prompt: Prompt, options: GenerationOptions, limit: int, cancel: CancelToken
+    ) -> Iterator[int]:
+        sampler = Sampler(options, self._decoder.device)
+        logits = self._prefill(prompt, cancel)
+        for made in range(limit):
+            if logits is None or cancel.cancelled:
+                return
+            token = sampler.pick(logits)
+            if token in self._stop_tokens:
+                return
+            yield token
+            if made + 1 < limit and not cancel.cancelled:
+                logits = self._guarded(lambda token=token: self._decoder.forward((token,)))
+
+    def _prefill(self, prompt: Prompt, cancel: CancelToken) -> torch.Tensor | None:
+        """The logits that follow the prompt; None when it was cancelled on the way."""
+        keep = self._reusable(prompt)
+        self.reused_tokens = keep
+        kept = _Cached(prompt.tokens[:keep], prompt.key)
+        self._cached = kept
+        self._guarded(lambda: self._decoder.begin(keep, prompt.inputs))
+        logits: torch.Tensor | None = None
+        step = len(prompt.tokens) if prompt.whole else CHUNK
+        for start in range(keep, len(prompt.tokens), step):
+            if cancel.cancelled:
+                return None
+            chunk = prompt.tokens[start : start + step]
+            logits = self._guarded(lambda chunk=chunk: self._decoder.forward(chunk))
+            if len(chunk) == CHUNK and not prompt.whole:
+                self._cached = _Cached(prompt.tokens[: start + CHUNK], prompt.key)
+        return logits
+
+    def _reusable(self, prompt: Prompt) -> int:
+        """How many tokens of `prompt` the cache holds, in whole chunks, leaving at least one to compute."""
+        if prompt.whole or prompt.key != self._cached.key:
+            return 0
+        common = 0
+        for cached, asked in zip(self._cached.tokens, prompt.tokens):
+            if cached != asked:
+                break
+            common += 1
+        return min(common, len(prompt.tokens) - 1) // CHUNK * CHUNK
+
+    def _guarded(self, work: Callable[[], Any]) -> Any:
+        """Runs `work`; whatever breaks becomes an `EngineFailure`, and the next prompt starts from nothing.
+
+        Memory is given back outside `except`: inside, the traceback still holds the tensors that did not fit.
+        """
+        try:
+            with torch.inference_mode():
+                return work()
+        except AssistantError:
+            raise
+        except Exception as error:
+            out_of_memory = is_out_of_memory(error)
+            cause: Exception | None = None if out_of_memory else error
+            log.warning("the model failed", exc_info=not out_of_memory)
+        self._cached = _Cached()
+        self._decoder.release()
+        if out_of_memory:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            raise EngineFailure(
+                "The model ran out of memory.", "Shorten the conversation, close other programs, or choose a smaller model."
+            )
+        raise EngineFailure(f"The model failed: {cause}.", "Ask again; restart Lucid if it repeats.") from cause
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library's error says that memory ran out, on any device."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+    )
+
+
+def answer(loop: TokenLoop, prompt: Prompt, options: GenerationOptions, cancel: CancelToken) -> str:
+    """The whole answer: a join over the stream."""
+    return "".join(delta.text for delta in loop.stream(prompt, options, cancel))

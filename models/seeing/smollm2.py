@@ -1,0 +1,76 @@
+"""The engine "smollm2-evidence": SmolLM2-135M-Instruct, which reads what was seen and heard in words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from models.errors import EngineFailure
+from models.interfaces import GenerationOptions, SeenPicture, TextDelta
+from models.seeing.evidence import EvidenceCollector
+from models.seeing.generation import Decoder, Prompt, TokenLoop
+from models.seeing.prompt import chat_turns, chatml
+from models.streaming import CancelToken
+from models.types import Message
+
+NAME = "smollm2-evidence"
+END_OF_TURN = "<|im_end|>"
+
+
+class EvidenceLanguageModel:
+    """A `VisionLanguageModel` made of a language model that reads and an `EvidenceCollector` that looks.
+
+    Args:
+        decoder: the language model.
+        tokenizer: its tokenizer, of the ChatML kind.
+        evidence: what looks at the pictures.
+        name: as in the catalogue.
+    """
+
+    def __init__(
+        self, decoder: Decoder, tokenizer: Tokenizer, evidence: EvidenceCollector | None = None, name: str = NAME
+    ) -> None:
+        self.name = name
+        self.context_tokens = decoder.context_tokens
+        self._tokenizer = tokenizer
+        self._evidence = evidence or EvidenceCollector()
+        stop = tokenizer.token_to_id(END_OF_TURN)
+        if stop is None:
+            raise EngineFailure(f"The tokenizer of {name} has no {END_OF_TURN}.", "Delete Lucid's cache folder.")
+        self._loop = TokenLoop(decoder, self._decode, frozenset({stop}))
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens that `messages` take as a prompt, what is seen in their pictures included."""
+        return len(self._prompt(messages).tokens)
+
+    def look(self, messages: Sequence[Message]) -> tuple[SeenPicture, ...]:
+        """What is seen of every picture in `messages`, in order; kept by the pictures' digests."""
+        pictures = [p for m in messages for p in m.pictures]
+        return self._evidence.look(pictures) if pictures else ()
+
+    def stream(
+        self, messages: Sequence[Message], options: GenerationOptions, cancel: CancelToken
+    ) -> Iterator[TextDelta]:
+        """The answer to the last message; see `VisionLanguageModel.stream` and `TokenLoop.stream`."""
+        prompt = self._prompt(messages)
+        if not cancel.cancelled:
+            yield from self._loop.stream(prompt, options, cancel)
+
+    def _prompt(self, messages: Sequence[Message]) -> Prompt:
+        seen = {s.digest: s for s in self.look(messages)}
+        text = chatml(chat_turns(messages, seen))
+        return Prompt(tuple(self._tokenizer.encode(text, add_special_tokens=False).ids))
+
+
+def load(folder: Path) -> EvidenceLanguageModel:
+    """The engine from a folder of `models.weights.smollm2_folder`; what looks at pictures is loaded with the first."""
+    from models.seeing.llama_decoder import LlamaDecoder
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return EvidenceLanguageModel(LlamaDecoder.from_folder(folder), tokenizer)
