@@ -32,7 +32,7 @@ Usage: python3 launch.py [COMMAND] [OPTIONS]
   bench           measure speed
   eval            measure quality
   test            check this copy of Lucid: lint, format, types, tests (further options go to pytest)
-  setup           only install
+  setup           install, and mend what is missing from an installation
 
 Options of the assistant: --no-browser --port --host --auth --model --data-dir --offline --log-level and more;
 `launch.py ask --help` and so on list those of a command. The first start installs everything into .venv.
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     environment = Environment(ROOT)
     try:
-        prepare(environment, command == "test", wants_offline(rest))
+        prepare(environment, command, wants_offline(rest))
     except SetupFailed as failure:
         print(f"Lucid could not be set up. {failure}", file=sys.stderr)
         return 1
@@ -84,10 +84,10 @@ def main(arguments: Sequence[str]) -> int:
     return hand_over(environment, (*MODULES[command], *rest))
 
 
-def prepare(environment: Environment, development: bool, offline: bool) -> None:
-    """Installs what is missing. Raises `SetupFailed`, or `KeyboardInterrupt` when told to end."""
-    stages = [LIBRARIES, MODELS, *([DEVELOPMENT] if development else [])]
-    if not environment.pending(stages):
+def prepare(environment: Environment, command: str, offline: bool) -> None:
+    """Installs what `command` needs and is missing. Raises `SetupFailed`, or `KeyboardInterrupt` when told to end."""
+    stages = [LIBRARIES, MODELS, *([DEVELOPMENT] if command == "test" else [])]
+    if not environment.pending(stages) and command != "setup":
         return
     if offline:
         raise SetupFailed("Installing needs the package index: run `python3 launch.py setup` once without --offline.")
@@ -99,7 +99,7 @@ def prepare(environment: Environment, development: bool, offline: bool) -> None:
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        set_up(environment, stages, Display(sys.stderr))
+        set_up(environment, stages, Display(sys.stderr), again=command == "setup")
     finally:
         signal.signal(signal.SIGTERM, before)
 

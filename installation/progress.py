@@ -40,6 +40,10 @@ class Display:
             self._width = len(text)
 
 
+# "Downloading torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl (766.0 MB)": verb, name, size
+_FILE = r"(Downloading|Using cached|Processing) (?:.*/)?([A-Za-z0-9_.]+?)-\d\S* ?\(?([\d.]+ ?\w?B)?"
+
+
 class PipActivity:
     """Reads pip's output for what it is doing, how much it fetched, and how many packages are in."""
 

@@ -21,8 +21,8 @@ FIRST_INSTALL_BYTES = 10_000_000_000  # 7.1 GB of packages on Linux, where torch
 RAW_PROGRESS_PIP = (24, 1)  # the first pip that reports its downloads in a form meant for programs
 
 
-def set_up(environment: Environment, stages: Sequence[Stage], display: Display) -> None:
-    """Installs those of `stages` that are not installed yet.
+def set_up(environment: Environment, stages: Sequence[Stage], display: Display, *, again: bool = False) -> None:
+    """Installs those of `stages` that are not installed yet; with `again`, has pip look at all of them.
 
     Raises:
         SetupFailed: with a sentence for the owner; what was finished before stays finished.
@@ -30,23 +30,23 @@ def set_up(environment: Environment, stages: Sequence[Stage], display: Display) 
     try:
         environment.folder.mkdir(exist_ok=True)
         with only_one(environment.folder / "lucid.lock", display):
-            _install(environment, stages, display)
+            _install(environment, stages, display, again)
     except OSError as error:
         reason = error.strerror or str(error)
         where = error.filename or environment.folder
         raise SetupFailed(f"{where}: {reason}. Check the disk and its permissions, then run this again.") from error
 
 
-def _install(environment: Environment, stages: Sequence[Stage], display: Display) -> None:
-    pending = environment.pending(stages)  # asked again: whoever held the lock may have done the work
-    if not pending:
+def _install(environment: Environment, stages: Sequence[Stage], display: Display, again: bool) -> None:
+    # Asked under the lock: whoever held it before may have done the work.
+    if not (again or environment.pending(stages)):
         return
     _check_room(environment)
     if not environment.works():
         make_environment(environment, display)
     environment.discard_half_installed()
     progress = _newer_pip(environment, display)
-    for stage in environment.pending(stages):
+    for stage in stages if again else environment.pending(stages):
         started = time.monotonic()
         doing = f"Installing the {stage.name}"
         display.line(f"{doing} ({stage.file})")
