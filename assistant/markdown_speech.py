@@ -24,7 +24,7 @@ _TAG = re.compile(r"</?[a-z][^<>]*>|<!doctype[^<>]*>", re.IGNORECASE)
 _TARGET = r"\((?:[^()]|\([^()]*\))*\)"
 _IMAGE = re.compile(r"!\[([^\[\]]*)\](?:" + _TARGET + r"|\[[^\[\]]*\])")
 _LINK = re.compile(r"\[([^\[\]]*)\](?:" + _TARGET + r"|\[[^\[\]]*\])")
-_NOTE_MARK = re.compile(r"\[\^[^\]\s]+\]|\[\d{1,3}(?:\s?[,–-]\s?\d{1,3})*\]")
+_NOTE_MARK = re.compile(r"\[\^[^\]\s]+\]|(?:\[\d{1,3}(?:\s?[,–-]\s?\d{1,3})*\])+(?=[\s.,;:!?)。，]|$)")
 _BRACKETS = re.compile(r"\[[^\[\]]*\](?![(\[])")
 _URL = re.compile(
     r"\b(?:https?|ftp|file)://[^\s<>\u3000-\u303f\u3400-\u9fff\uff00-\uffef]*[^\s<>.,;:!?'\"()\[\]*_~\u3000-\u303f\u3400-\u9fff\uff00-\uffef]"
@@ -131,11 +131,15 @@ def spoken_form(text: str, *, line_start: bool) -> str:
     for dropped in (_COMMENT, _RAW_HTML, _AUTOLINK, _BREAKING_TAG):
         text = dropped.sub(" ", text)
     text = _TAG.sub("", text)
-    text = _NOTE_MARK.sub("", text)
-    text = _LINK.sub(r"\1", _IMAGE.sub(r"\1", text))
+    text = _LINK.sub(r"\1", _IMAGE.sub(r"\1", _NOTE_MARK.sub(_unless_target, text)))
     text = _URL.sub(" ", text)
     text = _KEYCAP.sub(" ", html.unescape(text))
     return _tidied(_without_signs(_EMOJIS.sub(" ", text)))
+
+
+def _unless_target(mark: re.Match[str]) -> str:
+    """Nothing in place of a note's mark, unless it is the second half of a link: [text][1]."""
+    return mark.group() if mark.string[: mark.start()].endswith("]") else ""
 
 
 def _without_signs(text: str) -> str:

@@ -51,7 +51,7 @@ def _words(text: str) -> frozenset[str]:
 _NEVER = _words(
     "mr mrs ms mx dr prof rev hon st mt messrs gen sen rep gov capt col lt sgt vs viz cf e.g eg i.e ie approx"
 )
-_NEVER_ONLY_CAPITALISED = _words("gen sen rep hon col mt")  # "a new gen." may end
+_NEVER_ONLY_CAPITALISED = _words("col gen hon lt ms mt rep rev sen st")  # "It took 5 ms." may end
 # None ends after these when a number follows ("No. 5", "Fig. 2").
 _BEFORE_NUMBER = _words("no nos fig figs vol ch sec eq p pp art ver")
 # These end a sentence only when neither a small letter nor a digit follows.
@@ -61,12 +61,12 @@ _MAYBE = _words(
 # After initials ("U.S.", "J.") a capital proves nothing; a word that names start with proves no end, these do.
 _STARTERS = _words(
     """a after also although an and another as at because both but each every finally first for from he her here his
-    how however i if in instead is it its let many more most my next no not now of on once one our she so some such
+    how however i if in instead is it its let many more most my next no not now of on once one or our she so some such
     that the their then there therefore these they this those though thus to today unlike until we what when where
     which while who why with yes yet you your"""
 )
 _INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]|ph\.d", re.IGNORECASE)
-_LAST_WORD = re.compile(r"[\w.]*$")
+_LAST_WORD = re.compile(r"[^\s(\[\"'“‘*_]*$")
 _NEXT_WORD = re.compile(r"[\s*_\"'“‘(\[]+([^\W\d_]+)(\W?)")
 
 
@@ -113,7 +113,7 @@ class SentenceSplitter:
     def _push(self, character: str) -> None:
         if character == "\n":
             self._end_line()
-        elif self._fence or self._is_row():
+        elif self._fence or (self._fresh and is_dropped_line(self._line)):
             if len(self._line) < 200:  # enough to know the line by its beginning
                 self._line += character
         elif self._closer:
@@ -125,9 +125,6 @@ class SentenceSplitter:
             if self._held is not None and character not in " \t|:-":
                 self._release_held()
             self._split(character)
-
-    def _is_row(self) -> bool:
-        return self._fresh and self._line.lstrip(" \t>").startswith("|")
 
     def _end_line(self) -> None:
         line, fresh = self._line, self._fresh
@@ -215,7 +212,7 @@ class SentenceSplitter:
                 return
         # Weighing again is of no use before so much has come that it can make a difference.
         missing = (hard if waiting >= limit else limit) - waiting
-        self._weigh_at = len(self._line) + max(8, missing // WIDE_WEIGHT)
+        self._weigh_at = len(self._line) + max(2, missing // WIDE_WEIGHT)
 
 
 def speakable(markdown: str) -> list[str]:
