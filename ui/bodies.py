@@ -1,9 +1,12 @@
-"""What a request may carry: how much, and no addresses of other servers."""
+"""What a request may carry: so much and no more, and the names of files that were uploaded, not of others."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ui.asgi import ASGIApp, Message, Receive, Scope, Send, header_values, refuse
@@ -19,11 +22,13 @@ _ADDRESS = re.compile(r"\s*(?:[a-z][a-z0-9+.-]+:|[/\\]{2})", re.IGNORECASE)
 _INLINE = ("data:", "blob:")
 
 
-def guard_bodies(app: ASGIApp, *, max_upload_bytes: int) -> ASGIApp:
-    """`app`, spared of requests that carry too much or that ask it to fetch something from elsewhere.
+def guard_bodies(app: ASGIApp, *, max_upload_bytes: int, readable: Sequence[Path]) -> ASGIApp:
+    """`app`, spared of requests that carry too much or that name files which are not below `readable`.
 
-    Gradio downloads a file whose `path` in an API call is an address. Lucid contacts nobody, so such calls are refused.
+    Where an API call names a file by its `path`, Gradio downloads it if that is an address, and (6.31, mounted in
+    another application, where its own check is off) copies any file of this machine to where the page can read it.
     """
+    folders = tuple(os.path.realpath(folder) for folder in readable)
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -33,7 +38,7 @@ def guard_bodies(app: ASGIApp, *, max_upload_bytes: int) -> ASGIApp:
         if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
             await _streamed(app, scope, receive, send, FILES_PER_REQUEST * max_upload_bytes + _MULTIPART_OVERHEAD)
         else:  # also a request without a type: frameworks take it for JSON
-            await _inspected(app, scope, receive, send)
+            await _inspected(app, scope, receive, send, folders)
 
     return guarded
 
@@ -68,8 +73,8 @@ async def _streamed(app: ASGIApp, scope: Scope, receive: Receive, send: Send, li
         await _too_large(scope, receive, send, limit)
 
 
-async def _inspected(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Reads the whole JSON body, looks for addresses, and hands it on."""
+async def _inspected(app: ASGIApp, scope: Scope, receive: Receive, send: Send, folders: tuple[str, ...]) -> None:
+    """Reads the whole JSON body, looks for files that it may not name, and hands it on."""
     if _announced(scope) > MAX_JSON_BYTES:
         await _too_large(scope, receive, send, MAX_JSON_BYTES)
         return
@@ -90,10 +95,8 @@ async def _inspected(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -
         await refuse(scope, receive, send, 400, "The request is not JSON.")
         return
     own = tuple(f"{scheme}://{_header(scope, b'host')}/" for scheme in ("http", "https"))
-    if names_other_server(content, own):
-        await refuse(
-            scope, receive, send, 403, "Lucid does not fetch files from other servers. Save the file and attach it."
-        )
+    if names_file_elsewhere(content, folders, own):
+        await refuse(scope, receive, send, 403, "That file was not uploaded here. Save it and attach it.")
         return
     handed_on = False
 
@@ -107,16 +110,18 @@ async def _inspected(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -
     await app(scope, replay, send)
 
 
-def names_other_server(content: Any, own: tuple[str, ...]) -> bool:
-    """Whether a file in `content` (parsed JSON) lies elsewhere: its "path" is an address, or its "url" is not ours.
+def names_file_elsewhere(content: Any, folders: tuple[str, ...], own: tuple[str, ...]) -> bool:
+    """Whether `content` (parsed JSON) names a file that was not uploaded: by a "path" outside of `folders`, or a "url".
 
-    `own`: what addresses of this server begin with.
+    Args:
+        folders: real paths.
+        own: what addresses of this server begin with.
     """
     waiting = [content]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            if _is_address(value.get("path")) or _is_foreign(value.get("url"), own):
+            if _is_outside(value.get("path"), folders) or _is_foreign(value.get("url"), own):
                 return True
             waiting.extend(value.values())
         elif isinstance(value, list):
@@ -124,12 +129,17 @@ def names_other_server(content: Any, own: tuple[str, ...]) -> bool:
     return False
 
 
-def _is_address(path: Any) -> bool:
-    return isinstance(path, str) and _ADDRESS.match(path) is not None
+def _is_outside(path: Any, folders: tuple[str, ...]) -> bool:
+    if not isinstance(path, str) or not path:
+        return False
+    if _ADDRESS.match(path) or "\0" in path:
+        return True
+    real = os.path.realpath(path)
+    return not any(real.startswith(folder + os.sep) for folder in folders)
 
 
 def _is_foreign(url: Any, own: tuple[str, ...]) -> bool:
-    return _is_address(url) and not url.startswith((*_INLINE, *own))
+    return isinstance(url, str) and _ADDRESS.match(url) is not None and not url.startswith((*_INLINE, *own))
 
 
 def _announced(scope: Scope) -> int:

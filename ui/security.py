@@ -11,10 +11,13 @@ Everything here is plain ASGI, so that streamed answers stay streams.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import secrets
 import socket
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ui.asgi import ASGIApp, Message, Receive, Scope, Send, header_values, refuse
 from ui.bodies import guard_bodies
@@ -61,12 +64,20 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (
         b"permissions-policy",
         b"microphone=(self), camera=(self), autoplay=(self), clipboard-write=(self), fullscreen=(self), "
-        b"geolocation=(), display-capture=(), payment=(), usb=(), serial=(), bluetooth=(), midi=()",
+        b"geolocation=(), display-capture=(), payment=(), usb=(), serial=(), midi=()",
     ),
 )
 
 
-def secure(app: ASGIApp, *, host: str, port: int, auth: str = "", max_upload_bytes: int) -> ASGIApp:
+def secure(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    auth: str = "",
+    max_upload_bytes: int,
+    readable: Sequence[Path] | None = None,
+) -> ASGIApp:
     """`app`, answering its owner only.
 
     Args:
@@ -75,13 +86,19 @@ def secure(app: ASGIApp, *, host: str, port: int, auth: str = "", max_upload_byt
         auth: "user:password" that everybody must give, or "". Sent in clear: put a proxy with TLS before it.
         max_upload_bytes: upper limit of one file. (Give Gradio the same `max_file_size`: it counts file by file; here
             the whole request is bounded.)
+        readable: folders whose files calls of the page may name; left out, where Gradio keeps uploads.
 
     Refused requests get 401, 403, 404, 413 or 429 and one sentence; refused WebSockets are never accepted.
     """
-    guarded = guard_bodies(app, max_upload_bytes=max_upload_bytes)
+    guarded = guard_bodies(app, max_upload_bytes=max_upload_bytes, readable=readable or (upload_folder(),))
     if auth:
         guarded = demand_login(guarded, auth=auth, cookie=f"lucid_{port}")
     return _AtTheDoor(guarded, host, port)
+
+
+def upload_folder() -> Path:
+    """Where Gradio keeps what is uploaded."""
+    return Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio")
 
 
 class _AtTheDoor:
@@ -152,14 +169,15 @@ def _with_headers(send: Send, scope: Scope, host: str | None) -> Send:
     ours = [*HEADERS, (b"content-security-policy", policy.encode())]
     if not _CACHEABLE.match(scope["path"]):
         ours.append((b"cache-control", b"no-store"))
-    replaced = {name for name, _ in ours}
     page: list[Message] = []  # the start of an HTML answer, held back until its whole body is there
 
     async def send_guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
-            kept = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in replaced]
-            message = {**message, "headers": [*kept, *ours]}
-            if _is_plain_html(kept) and not is_file:
+            theirs = list(message.get("headers", ()))
+            present = {name.lower() for name, _ in theirs}
+            # A handler may know better (a stricter policy for one file), hence only what it left out.
+            message = {**message, "headers": [*theirs, *(field for field in ours if field[0] not in present)]}
+            if _is_plain_html(theirs) and not is_file:
                 page.append(message)
                 return
         elif page and message["type"] == "http.response.body":
