@@ -69,9 +69,13 @@ class Presence:
                 alive.add(file.name)
         return frozenset(alive)
 
+    @property
+    def closed(self) -> bool:
+        return self._descriptor < 0
+
     def close(self) -> None:
         """Takes the sign of life away."""
-        if self._descriptor >= 0:
+        if not self.closed:
             os.close(self._descriptor)
             self._descriptor = -1
             self._file.unlink(missing_ok=True)
