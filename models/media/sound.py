@@ -181,3 +181,14 @@ class _Resampler:
         if last:
             converted = [*converted, *self._resampler.resample(None)]  # type: ignore[attr-defined]
         return [piece.to_ndarray().reshape(-1) for piece in converted if piece.samples]
+
+
+def resampled(samples: np.ndarray, rate: int) -> np.ndarray:
+    """Mono float32 samples of any rate at 16 kHz, shape (m,).
+
+    Raises:
+        BadInput: a rate that no recording has.
+    """
+    resampler = _Resampler("The recording")
+    pieces = [*resampler.feed(samples, rate), *resampler.finish()]
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
