@@ -110,7 +110,9 @@ def script_of(character: str) -> str:
     if not character.isalpha():
         return ""
     name = unicodedata.name(character, "")
-    return "LATIN" if name.startswith("FULLWIDTH LATIN") else name.replace("HALFWIDTH ", "").partition(" ")[0]
+    if name.startswith(("FULLWIDTH LATIN", "MODIFIER LETTER")):
+        return "LATIN"
+    return name.replace("HALFWIDTH ", "").partition(" ")[0]
 
 
 def likeliest_language(text: str, otherwise: str) -> str:
