@@ -47,7 +47,9 @@ def save_tiny_vits(folder: Path) -> None:
     )
     config = VitsConfig(
         model_args=arguments,
-        audio=BaseAudioConfig(sample_rate=RATE, win_length=128, hop_length=256, fft_size=128, num_mels=20),
+        audio=BaseAudioConfig(
+            sample_rate=RATE, win_length=128, hop_length=256, fft_size=128, num_mels=20, do_trim_silence=False
+        ),
         use_phonemes=False,
         text_cleaner="basic_cleaners",
         characters=CharactersConfig(
@@ -159,7 +161,7 @@ def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_gets_close_ones(home: Path) -> None:
-    with pytest.raises(EngineUnavailable, match="knows no model named.*tts_models/en/ljspeech/vits"):
+    with pytest.raises(EngineUnavailable, match=r"knows no model named.*tts_models/en/ljspeech/vits"):
         load_synthesizer("coqui:tts_models/en/ljspeech/vitz", offline=True)
     with pytest.raises(EngineUnavailable, match="neither a folder nor"):
         load_synthesizer("coqui:xtts", offline=True)
@@ -181,7 +183,7 @@ def test_offline_fetches_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("COQUI_TOS_AGREED", "1")  # this test stands for an owner who did accept it
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("requests.get", lambda *_, **__: pytest.fail("the network was used"))
-    with pytest.raises(EngineUnavailable, match="not on this machine.*without --offline"):
+    with pytest.raises(EngineUnavailable, match=r"not on this machine.*without --offline"):
         load_synthesizer(name, offline=True)
 
 
@@ -192,7 +194,7 @@ def test_a_download_that_fails_says_so(home: Path, monkeypatch: pytest.MonkeyPat
         raise requests.ConnectionError("no route")
 
     monkeypatch.setattr("requests.get", refuse)
-    with pytest.raises(EngineUnavailable, match="could not be fetched.*Check the network"):
+    with pytest.raises(EngineUnavailable, match=r"could not be fetched.*Check the network"):
         load_synthesizer("coqui:tts_models/en/ljspeech/vits")
 
 

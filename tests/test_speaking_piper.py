@@ -51,7 +51,7 @@ def test_speed_changes_the_length(joe: PiperSynthesizer) -> None:
 def test_offers_its_voice_and_refuses_another(joe: PiperSynthesizer) -> None:
     assert [(v.name, v.language) for v in joe.voices] == [("en_US-joe-medium", "en")]
     assert speak(joe, "Yes.", voice="en_US-joe-medium")
-    with pytest.raises(BadInput, match="no voice named 'amy'.*en_US-joe-medium"):
+    with pytest.raises(BadInput, match=r"no voice named 'amy'.*en_US-joe-medium"):
         speak(joe, "Yes.", voice="amy")
 
 

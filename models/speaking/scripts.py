@@ -100,7 +100,7 @@ _WEIGHTS = {"CJK": 3, "HANGUL": 3, "HIRAGANA": 2, "KATAKANA": 2}
 
 
 def language_name(code: str) -> str:
-    """ "Chinese" for "zh"; the code itself where the name is not known here."""
+    """The English name of a language ("zh": Chinese); the code itself where the name is not known here."""
     return _NAMES.get(code, code)
 
 
