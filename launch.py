@@ -6,8 +6,6 @@ changed only compares stamps. An interruption at any point is mended by the next
 error, so that the answers of `ask` have standard output for themselves.
 """
 
-# ruff: noqa: T201 - it speaks to the terminal, before anything is installed that could do so
-
 from __future__ import annotations
 
 import os
@@ -97,11 +95,13 @@ def prepare(environment: Environment, command: str, offline: bool) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    ends = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {end: signal.signal(end, interrupt) for end in ends}
     try:
         set_up(environment, stages, Display(sys.stderr), again=command == "setup")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for end, handler in before.items():
+            signal.signal(end, handler)
 
 
 def wants_offline(options: Sequence[str]) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -32,8 +33,8 @@ FAILURES = (  # (what the output contains, what to tell the owner); the first th
         "{package} has no release for this Python and system: try Python 3.12, or update pip's index settings",
     ),
     (
-        r"Failed (?:building wheel for|to build) (?P<package>[\w.-]+)|error: command '\S*(?:gcc|cc|cl\.exe)",
-        "a package has no ready-made build for this Python: install Python 3.12, delete .venv, then run this again",
+        r"Failed building wheel for (?P<package>[\w.-]+)|Failed to build|error: command '\S*(?:gcc|cc|cl\.exe)",
+        "{package} has no ready-made build for this Python: install Python 3.12, delete .venv, then run this again",
     ),
 )
 
@@ -41,9 +42,10 @@ FAILURES = (  # (what the output contains, what to tell the owner); the first th
 def explain(output: str, code: int, doing: str, environment: Environment) -> SetupFailed:
     """Puts a failed step into one sentence."""
     for pattern, sentence in FAILURES:
-        found = re.search(pattern, output)
-        if found:
-            package = found.groupdict().get("package") or "a package"
+        matches = list(re.finditer(pattern, output))
+        if matches:
+            named = [match.groupdict().get("package") for match in matches]
+            package = next(filter(None, named), "a package")
             return SetupFailed(f"{doing} failed: {sentence.format(root=environment.root, package=package)}.")
     if code < 0:
         return SetupFailed(f"{doing} was killed (signal {-code}), perhaps for lack of memory: run this again.")
@@ -63,15 +65,28 @@ def run_pip(environment: Environment, arguments: Sequence[str], display: Display
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=variables,
+        start_new_session=True,  # so that one signal ends it together with the builds that it runs
     )
     try:
         output = _follow(pip, environment, display, doing)
     except BaseException:
-        pip.terminate()  # on Ctrl-C the terminal has told pip as well
-        pip.wait()
+        _stop(pip)
         raise
     if pip.wait():
         raise explain(output, pip.returncode, doing, environment)
+
+
+def _stop(pip: subprocess.Popen[bytes]) -> None:
+    """Ends pip and what it has started: first as Ctrl-C would, so that it can tidy up, then without asking."""
+    for number in ("SIGINT", "SIGKILL"):
+        if os.name == "nt":
+            pip.kill()
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pip.pid, getattr(signal, number))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            pip.wait(timeout=10)
+            return
 
 
 def _follow(pip: subprocess.Popen[bytes], environment: Environment, display: Display, doing: str) -> str:
