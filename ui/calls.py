@@ -1,0 +1,92 @@
+"""What the page's JavaScript asks of the server through the bridge component, checked before anything uses it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from models.errors import AssistantError
+from ui.i18n import Language, language_of
+
+MAX_FILES = 16
+MAX_TEXT = 200_000
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the page.
+
+    Attributes:
+        conversation: the conversation on the page, "" for a new one.
+        message: the message that is meant.
+        text: the words: a question, a title, a search.
+        files: tokens of the inbox.
+        sound: id of the channel on which the page listens for the spoken answer, "" when it does not.
+        shown: how many messages are on the page.
+        language: of the page.
+        session: names the browser tab.
+    """
+
+    conversation: str = ""
+    message: str = ""
+    text: str = ""
+    files: tuple[str, ...] = ()
+    sound: str = ""
+    shown: int = 0
+    language: Language = "en"
+    session: str = ""
+
+    @classmethod
+    def of(cls, event: gr.EventData, request: gr.Request) -> Call:
+        """Takes what is usable of the event's data; the rest stays at its default."""
+        data: dict[str, Any] = event._data if isinstance(event._data, dict) else {}
+
+        def words(name: str) -> str:
+            value = data.get(name)
+            return value[:MAX_TEXT] if isinstance(value, str) else ""
+
+        files, shown = data.get("files"), data.get("shown")
+        return cls(
+            words("conversation"),
+            words("message"),
+            words("text"),
+            tuple(f for f in files if isinstance(f, str))[:MAX_FILES] if isinstance(files, list) else (),
+            words("sound"),
+            shown if isinstance(shown, int) and 0 <= shown <= 100_000 else 0,
+            language_of(words("language")),
+            str(request.session_hash or ""),
+        )
+
+
+def signal(**values: Any) -> str:
+    """A message to the page's JavaScript. The number makes two equal ones differ, so that none is overlooked."""
+    return json.dumps({"n": next(_numbers), **values}, ensure_ascii=False)
+
+
+def guarded(
+    handler: Callable[[Any, Call], Iterator[tuple[Any, ...]]],
+) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """Makes a Gradio event handler of a method that takes a `Call` and yields outputs, the signal last.
+
+    A failure that the owner can read becomes a notice on the page.
+    """
+
+    @functools.wraps(handler)
+    def handle(self: Any, event: gr.EventData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from handler(self, Call.of(event, request))
+        except AssistantError as error:
+            yield (*[gr.skip()] * 3, signal(notice=str(error), busy=False))
+
+    # Gradio reads the annotations of the handler itself to know what to pass.
+    handle.__annotations__ = {"event": gr.EventData, "request": gr.Request}
+    del handle.__wrapped__  # type: ignore[attr-defined]
+    return handle

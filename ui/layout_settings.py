@@ -1,0 +1,85 @@
+"""The settings: Gradio's own components, in a panel that lucid.js opens and closes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ui.html import icon, tag
+from ui.i18n import LANGUAGES, translations
+from ui.preferences import SPEEDS
+
+I18N = gr.I18n(
+    **{language: translations(language) for language in LANGUAGES},
+    **{tag: translations("zh") for tag in ("zh-CN", "zh-TW", "zh-HK", "zh-Hans", "zh-Hant")},
+    **{tag: translations("en") for tag in ("en-US", "en-GB")},
+)
+
+# Built-in personas, their texts in the table of i18n.py.
+PERSONAS = ("plain", "brief", "teacher", "describer")
+
+
+@dataclass(frozen=True, eq=False)
+class SettingsView:
+    """The components of the settings."""
+
+    seeing: gr.Dropdown
+    hearing: gr.Dropdown
+    speaking: gr.Dropdown
+    speak: gr.Checkbox
+    voice: gr.Dropdown
+    speed: gr.Slider
+    dictation: gr.Radio
+    persona: gr.Dropdown
+    prompt: gr.Textbox
+    apply: gr.Button
+    name: gr.Textbox
+    keep: gr.Button
+    remove: gr.Button
+    language: gr.State
+
+
+def settings_view() -> SettingsView:
+    """Lays the settings out in the current `gr.Blocks`."""
+    language = gr.State("en")
+    with gr.Column(elem_id="lu-settings", min_width=0):
+        close = tag(
+            "button", icon("close"), id="lu-close-settings", type="button", class_="lu-button", data_t_label="close"
+        )
+        gr.HTML(f'<header><h2 data-t="settings"></h2>{close}</header>', js_on_load=None)
+        _heading("set.answers")
+        seeing = _engine("set.model")
+        persona = gr.Dropdown(label=I18N("set.persona"), choices=[], elem_id="lu-persona")
+        prompt = gr.Textbox(
+            label=I18N("set.prompt"), placeholder=I18N("set.prompt.place"), lines=3, max_lines=8, elem_id="lu-prompt"
+        )
+        apply = gr.Button(I18N("set.prompt.apply"), size="sm", variant="primary", elem_id="lu-apply")
+        with gr.Row(elem_classes="lu-row"):
+            name = gr.Textbox(label=I18N("set.persona.name"), max_lines=1, scale=3, min_width=120)
+            keep = gr.Button(I18N("set.persona.save"), size="sm", scale=1, min_width=60)
+            remove = gr.Button(I18N("set.persona.delete"), size="sm", scale=1, min_width=60)
+        _heading("set.speaking")
+        speak = gr.Checkbox(label=I18N("set.speak"), elem_id="lu-set-speak")
+        speaking = _engine("set.speaking")
+        voice = gr.Dropdown(label=I18N("set.voice"), choices=[], elem_id="lu-voice")
+        speed = gr.Slider(*SPEEDS, step=0.05, value=1.0, label=I18N("set.speed"), elem_id="lu-speed")
+        _heading("set.hearing")
+        hearing = _engine("set.hearing")
+        dictation = gr.Radio(
+            label=I18N("set.dictation"),
+            choices=[(I18N("set.dictation.edit"), "edit"), (I18N("set.dictation.send"), "send")],
+            value="edit",
+            elem_id="lu-dictation",
+        )
+    return SettingsView(
+        seeing, hearing, speaking, speak, voice, speed, dictation, persona, prompt, apply, name, keep, remove, language
+    )
+
+
+def _heading(key: str) -> None:
+    gr.HTML(f'<h3 data-t="{key}"></h3>', js_on_load=None)
+
+
+def _engine(key: str) -> gr.Dropdown:
+    return gr.Dropdown(label=I18N(key), choices=[], allow_custom_value=True, elem_id=f"lu-{key.replace('.', '-')}")

@@ -1,0 +1,61 @@
+"""What the page's handlers and routes work with, put together once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assistant.config import Settings
+from assistant.dialogue import DialogueManager
+from assistant.store import ConversationStore
+from models.engines import Engines
+from models.interfaces import GenerationOptions
+from models.streaming import CancelScope
+from ui.inbox import Inbox
+from ui.preferences import PreferenceFile
+from ui.sound import Sounds
+from ui.turns import RunningTurns
+
+
+@dataclass(frozen=True, eq=False)
+class PageServices:
+    """The dialogue and its store, and what belongs to the page alone.
+
+    Attributes:
+        turns: answers under way.
+        sounds: their speech, on its way to the page.
+        inbox: files added to the composer.
+        aloud: scope of what is being read aloud: a new text ends the one before it.
+    """
+
+    settings: Settings
+    dialogue: DialogueManager
+    preferences: PreferenceFile
+    inbox: Inbox
+    turns: RunningTurns
+    sounds: Sounds = field(default_factory=Sounds)
+    aloud: CancelScope = field(default_factory=CancelScope)
+
+    @classmethod
+    def of(cls, dialogue: DialogueManager, temporary: Path) -> PageServices:
+        """Everything around a dialogue. `temporary`: a private folder that goes when Lucid ends."""
+        settings = dialogue.settings
+        inbox = Inbox(temporary, settings.max_upload_mb)
+        return cls(settings, dialogue, PreferenceFile(settings), inbox, RunningTurns(dialogue))
+
+    @property
+    def store(self) -> ConversationStore:
+        return self.dialogue.store
+
+    @property
+    def engines(self) -> Engines:
+        return self.dialogue.engines
+
+    @property
+    def generation(self) -> GenerationOptions:
+        return GenerationOptions(max_new_tokens=self.settings.max_new_tokens, temperature=self.settings.temperature)
+
+    def close(self) -> None:
+        """Stops what is under way."""
+        self.aloud.cancel()
+        self.turns.stop_all()
