@@ -258,6 +258,16 @@ def test_every_command_in_the_readme_exists() -> None:
         assert importlib.util.find_spec(module), f"launch.py starts {module}, which does not exist"
 
 
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-models.txt", "requirements-dev.txt"])
+def test_the_licence_of_every_required_package_is_listed(file: str) -> None:
+    from assistant.doctor import required_packages
+
+    listed = (ROOT / "docs" / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    names = required_packages(ROOT / file)
+    assert names
+    assert [name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", listed)] == []
+
+
 def test_every_option_that_the_launcher_names_is_a_setting() -> None:
     import argparse
 
