@@ -30,6 +30,8 @@ from models.types import Role
 __all__ = ["Attachment", "Conversation", "ConversationStore", "SearchHit", "Status", "StoredMessage"]
 
 DATABASE_FILE = "lucid.db"
+# Rewriting takes about 25 ms a megabyte; an answer that replaces another one should not wait longer than that for it.
+SCRUB_SOON_BYTES = 10 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -146,7 +148,7 @@ class ConversationStore:
             tables.insert_message(database, made, self._presence.token)
         if replaces is not None:
             try:
-                self._clean_up()
+                self._clean_up(at_once=False)
             except StoreError as error:  # the message is kept all the same; the next opening erases the rest
                 _log.warning("%s", error)
         return made
@@ -278,18 +280,21 @@ class ConversationStore:
             self._files.forget_copies_of_the_dead(living)
         self._clean_up()
 
-    def _clean_up(self) -> None:
+    def _clean_up(self, at_once: bool = True) -> None:
         """Removes the files that nothing refers to any more and the last traces of what was deleted.
 
         Comes after the commit that made them unwanted: a crash in between leaves too much, never too little, and the
         next opening goes on from there. The write lock keeps other processes from taking up a file that is about to go.
+
+        Unless it has to be `at_once`, a large database is not rewritten now but at the next deletion or closing.
         """
         with self._writing("delete files") as database:
             for digest in tables.unused_files(database):
                 self._files.remove(digest)
                 database.execute("DELETE FROM files WHERE digest = ?", [digest])
         with self._lock, translated("erase what was deleted"):
-            if self._database.execute("SELECT 1 FROM unscrubbed LIMIT 1").fetchone():
+            pending = self._database.execute("SELECT 1 FROM unscrubbed LIMIT 1").fetchone()
+            if pending and (at_once or (self._data_dir / DATABASE_FILE).stat().st_size <= SCRUB_SOON_BYTES):
                 scrub(self._database)
 
     @contextmanager
