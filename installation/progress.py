@@ -34,7 +34,8 @@ class Display:
                 self.line(f"  {text}")
         elif now - self._shown >= 0.1:
             self._shown = now
-            text = text[: shutil.get_terminal_size().columns - 1]
+            columns = shutil.get_terminal_size().columns or 80  # some pseudo-terminals say 0
+            text = text[: columns - 1]
             self.stream.write("\r" + text.ljust(self._width))
             self.stream.flush()
             self._width = len(text)
@@ -56,16 +57,15 @@ class PipActivity:
     def feed(self, line: str) -> None:
         line = line.strip()
         progress = re.match(r"Progress (\d+) of (\d+)", line)
-        file = re.match(
-            r"(Downloading|Using cached|Processing) (?:.*/)?([A-Za-z0-9_.]+?)-\d\S* ?\(?([\d.]+ ?\w?B)?", line
-        )
+        file = re.match(_FILE, line)
         if progress:
             done = int(progress.group(1))
-            self.fetched += max(0, done - self._in_file)
+            self.fetched += done - self._in_file if done >= self._in_file else done
             self._in_file = done
-        elif file and not line.endswith(".metadata"):
+        elif file and ".metadata" not in line:
             size = f" ({file.group(3)})" if file.group(3) else ""
-            self.text = f"{'fetching' if file.group(1) == 'Downloading' else 'taking'} {file.group(2)}{size}"
+            fetching = file.group(1) == "Downloading"
+            self.text = f"fetching {file.group(2)}{size}" if fetching else f"taking {file.group(2)} from the disk"
             self._in_file = 0
         elif line.startswith("Collecting "):
             self.text = f"looking up {re.split(r'[^A-Za-z0-9_.-]', line[11:])[0]}"

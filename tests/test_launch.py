@@ -391,10 +391,14 @@ def test_progress_names_the_package_its_size_and_what_was_fetched(tmp_path: Path
     activity = PipActivity(tmp_path)
     activity.feed("Collecting torch>=2.9 (from -r requirements.txt (line 3))\n")
     assert "looking up torch" in str(activity)
+    activity.feed("  Downloading torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl.metadata (31 kB)\n")
+    assert "looking up torch" in str(activity)
     activity.feed("  Downloading torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl (766.0 MB)\n")
     for done in (0, 100_000_000, 766_000_000):
         activity.feed(f"Progress {done} of 766000000\n")
     assert str(activity) == "fetching torch (766.0 MB), 766 MB fetched"
+    activity.feed("  Using cached attrs-26.1.0-py3-none-any.whl (67 kB)\n")
+    assert "taking attrs from the disk" in str(activity)
     activity.feed("  Downloading six-1.17.0-py2.py3-none-any.whl (11 kB)\nProgress 0 of 11000")
     activity.feed("Progress 11000000 of 11000000")
     assert "777 MB fetched" in str(activity)
@@ -421,6 +425,13 @@ def test_a_terminal_gets_one_rewritten_line_and_a_file_gets_whole_lines() -> Non
     assert terminal.getvalue().count("\n") == 1
     assert terminal.getvalue().split("\r")[-1].rstrip() == "Installed"
     assert file.getvalue() == "  fetching something long\n  done\nInstalled\n"
+
+
+def test_a_terminal_that_does_not_know_its_width_still_gets_the_whole_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((0, 0)))
+    terminal = Terminal()
+    Display(terminal).update("fetching torch")
+    assert terminal.getvalue() == "\rfetching torch"
 
 
 def test_every_check_runs_and_one_failure_fails_the_whole(
