@@ -48,16 +48,16 @@ class ConversationStore:
 
     def __init__(self, data_dir: Path) -> None:
         self._lock = threading.RLock()
-        self._data_dir = Path(data_dir)
+        self.data_dir = Path(data_dir)
         self.notices: tuple[str, ...] = ()
-        with translated(f"open its data folder {self._data_dir}"):
-            _make_private(self._data_dir)
-            with exclusive(self._data_dir / "opening.lock"):
-                self._presence = Presence(self._data_dir / "open")
+        with translated(f"open its data folder {self.data_dir}"):
+            _make_private(self.data_dir)
+            with exclusive(self.data_dir / "opening.lock"):
+                self._presence = Presence(self.data_dir / "open")
                 try:
                     living = self._presence.living()
                     self._database = self._open(living)
-                    self._files = AttachmentFolder(self._data_dir / "attachments", self._presence.token)
+                    self._files = AttachmentFolder(self.data_dir / "attachments", self._presence.token)
                     self._recover(living)
                 except BaseException:
                     self._presence.close()
@@ -247,7 +247,7 @@ class ConversationStore:
     # Inside
 
     def _open(self, living: frozenset[str]) -> sqlite3.Connection:
-        file = self._data_dir / DATABASE_FILE
+        file = self.data_dir / DATABASE_FILE
         try:
             return open_database(file)
         except Damaged as error:
@@ -263,11 +263,11 @@ class ConversationStore:
             return open_database(file)
 
     def _move_aside(self) -> Path:
-        aside = self._data_dir / f"{time.strftime('damaged-%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        aside = self.data_dir / f"{time.strftime('damaged-%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         aside.mkdir(mode=0o700)
         for name in (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", "attachments"):
-            if (self._data_dir / name).exists():
-                os.replace(self._data_dir / name, aside / name)
+            if (self.data_dir / name).exists():
+                os.replace(self.data_dir / name, aside / name)
         return aside
 
     def _recover(self, living: frozenset[str]) -> None:
@@ -294,7 +294,7 @@ class ConversationStore:
                 database.execute("DELETE FROM files WHERE digest = ?", [digest])
         with self._lock, translated("erase what was deleted"):
             pending = self._database.execute("SELECT 1 FROM unscrubbed LIMIT 1").fetchone()
-            if pending and (at_once or (self._data_dir / DATABASE_FILE).stat().st_size <= SCRUB_SOON_BYTES):
+            if pending and (at_once or (self.data_dir / DATABASE_FILE).stat().st_size <= SCRUB_SOON_BYTES):
                 scrub(self._database)
 
     @contextmanager
