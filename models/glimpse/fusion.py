@@ -1,0 +1,157 @@
+"""How a picture reaches the language model: memory tokens, and gated cross-attention to them.
+
+The shape is Flamingo's (Alayrac et al. 2022, arXiv:2204.14198), small: text tokens are queries, memory tokens are keys
+and values, `softmax(Q_text K_imageᵀ / √d) V_image`, added to the residual stream through `tanh(gate)`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.glimpse.configuration import GlimpseConfig
+
+
+class MemoryLayer(nn.Module):
+    """A pre-norm transformer layer over memory tokens. Its output projections start at zero: at first it is identity."""
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(size)
+        self.query_key_value = nn.Linear(size, 3 * size)
+        self.attention_out = nn.Linear(size, size)
+        self.ffn_norm = nn.LayerNorm(size)
+        self.ffn_in = nn.Linear(size, 4 * size)
+        self.ffn_out = nn.Linear(4 * size, size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x`: (pictures, tokens, size), and so is what returns."""
+        pictures, tokens, size = x.shape
+        qkv = self.query_key_value(self.attention_norm(x)).view(pictures, tokens, 3, self.heads, size // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(-1, -2) / math.sqrt(size // self.heads)).softmax(-1)
+        mixed = (weights @ value).transpose(1, 2).reshape(pictures, tokens, size)
+        x = x + self.dropout(self.attention_out(mixed))
+        return x + self.dropout(self.ffn_out(functional.gelu(self.ffn_in(self.ffn_norm(x)))))
+
+
+class PictureMemory(nn.Module):
+    """Turns what the vision encoder saw into memory tokens.
+
+    Per picture: one token per cell of the feature map (with its position), one for the whole map, and one per likely
+    label, made from the language model's own embedding of the label's name: features and decisions together.
+    """
+
+    def __init__(self, config: GlimpseConfig) -> None:
+        super().__init__()
+        size, cells = config.memory_size, config.grid**2
+        self.label_tokens = config.label_tokens
+        self.tokens = cells + 1 + config.label_tokens
+        self.register_buffer("feature_mean", torch.zeros(config.feature_size))
+        self.register_buffer("feature_scale", torch.ones(config.feature_size))
+        self.register_buffer(
+            "label_embeddings", torch.zeros(len(config.labels), config.text_config.hidden_size), persistent=False
+        )
+        self.project = nn.Linear(config.feature_size, size)
+        self.project_whole = nn.Linear(config.feature_size, size)
+        self.project_label = nn.Linear(config.text_config.hidden_size, size)
+        self.label_norm = nn.LayerNorm(config.text_config.hidden_size)
+        self.positions = nn.Parameter(torch.zeros(self.tokens, size))
+        self.label_probability = nn.Parameter(torch.zeros(size))
+        self.picture_index = nn.Parameter(torch.zeros(config.max_pictures, size))
+        self.input_dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(
+            MemoryLayer(size, config.memory_heads, config.dropout) for _ in range(config.memory_layers)
+        )
+        self.norm = nn.LayerNorm(size)
+
+    def forward(self, features: Tensor, labels: Tensor, probabilities: Tensor, index: Tensor | None = None) -> Tensor:
+        """Memory tokens.
+
+        Args:
+            features: (pictures, cells, feature size) of the vision encoder.
+            labels: (pictures, label tokens), ids of the likeliest labels, likeliest first.
+            probabilities: their probabilities, same shape.
+            index: (pictures,), which picture of its message each one is; None where each is the first.
+
+        Returns:
+            (pictures, tokens, memory size).
+        """
+        kind = self.project.weight.dtype
+        standard = (features.to(kind) - self.feature_mean) * self.feature_scale
+        standard = self.input_dropout(standard)
+        names = self.label_norm(functional.embedding(labels, self.label_embeddings.to(kind)))
+        named = self.project_label(names) + probabilities.to(kind)[..., None] * self.label_probability
+        whole = self.project_whole(standard.mean(1, keepdim=True))
+        x = torch.cat([self.project(standard), whole, named], 1) + self.positions
+        if index is not None:
+            x = x + self.picture_index[index.clamp(max=len(self.picture_index) - 1)][:, None]
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x)
+
+
+class GatedCrossAttention(nn.Module):
+    """Text tokens look at memory tokens; what they find is added through a gate, then a gated feed-forward part.
+
+    The two output projections start at zero, so an untrained block changes nothing.
+
+    Args:
+        config: of the model.
+        scale: typical size of the residual stream at this depth; brings the block's output into its range.
+    """
+
+    def __init__(self, config: GlimpseConfig, scale: float = 1.0) -> None:
+        super().__init__()
+        width, size = config.text_config.hidden_size, config.memory_size
+        self.heads, self.scale = config.memory_heads, scale
+        eps = config.text_config.rms_norm_eps
+        self.attention_norm = nn.RMSNorm(width, eps=eps)
+        self.query = nn.Linear(width, size, bias=False)
+        self.key_value = nn.Linear(size, 2 * size, bias=False)
+        self.attention_out = nn.Linear(size, width, bias=False)
+        self.attention_gate = nn.Parameter(torch.ones(1))
+        self.ffn_norm = nn.RMSNorm(width, eps=eps)
+        self.ffn_in = nn.Linear(width, config.cross_attention_ffn, bias=False)
+        self.ffn_out = nn.Linear(config.cross_attention_ffn, width, bias=False)
+        self.ffn_gate = nn.Parameter(torch.ones(1))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def keys_values(self, memory: Tensor) -> Tensor:
+        """What text will attend to: (batch, tokens, size) → (batch, 2, heads, tokens, head size). Once per picture."""
+        batch, tokens, size = memory.shape
+        return self.key_value(memory).view(batch, tokens, 2, self.heads, size // self.heads).permute(0, 2, 3, 1, 4)
+
+    def forward(
+        self, hidden: Tensor, keys_values: Tensor, visible: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Looks.
+
+        Args:
+            hidden: (batch, text tokens, width), the residual stream.
+            keys_values: what `keys_values` made.
+            visible: bool (batch, text tokens, memory tokens), what each text token may see; a token that sees nothing
+                passes unchanged. None: everything sees everything.
+
+        Returns:
+            the new residual stream, and the attention (batch, heads, text tokens, memory tokens).
+        """
+        batch, length, _ = hidden.shape
+        key, value = keys_values.unbind(1)
+        query = self.query(self.attention_norm(hidden)).view(batch, length, self.heads, -1).transpose(1, 2)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        if visible is not None:
+            scores = scores.masked_fill(~visible[:, None], torch.finfo(scores.dtype).min)
+        weights = scores.softmax(-1)
+        found = self.attention_out((weights @ value).transpose(1, 2).reshape(batch, length, -1))
+        update = self.scale * torch.tanh(self.attention_gate) * self.dropout(found)
+        sighted = None if visible is None else visible.any(-1, keepdim=True).to(hidden.dtype)
+        hidden = hidden + (update if sighted is None else update * sighted)
+        thought = self.ffn_out(functional.gelu(self.ffn_in(self.ffn_norm(hidden))))
+        update = self.scale * torch.tanh(self.ffn_gate) * self.dropout(thought)
+        return hidden + (update if sighted is None else update * sighted), weights

@@ -1,0 +1,331 @@
+"""Glimpse: SmolLM2 that looks at pictures through gated cross-attention. Language model and vision encoder stay frozen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, Cache, DynamicCache, GenerationMixin, LlamaForCausalLM, PreTrainedModel
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_outputs import ModelOutput
+
+from models.glimpse.configuration import GlimpseConfig
+from models.glimpse.fusion import GatedCrossAttention, PictureMemory
+from models.glimpse.vision import VisionEncoder
+
+WEIGHTS_FILE = "adapter.safetensors"
+# What belongs to the frozen models and comes from their own packages.
+FROZEN_PREFIXES = ("language_model.", "vision.")
+
+
+@dataclass
+class GlimpseOutput(ModelOutput):
+    """What a forward pass gives.
+
+    Attributes:
+        loss: mean cross-entropy of `labels`, when they were given.
+        logits: (batch, kept tokens, vocabulary).
+        past_key_values: the text's keys and values.
+        picture_keys_values: the pictures' keys and values for every block, so that they are computed once.
+        cross_attentions: one per block, (batch, heads, text tokens, memory tokens); on request.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    picture_keys_values: Tensor | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
+
+
+class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """The whole model.
+
+    Pictures come as `pixel_values`, uint8 (batch, pictures, 3, side, side), and `picture_starts`, (batch, pictures): the
+    index of the first text token that may look at each one, or -1 where a row has fewer pictures. A text token sees the
+    pictures with the latest start that is not after it: those of the last message that had any. Without pictures the
+    logits are bit for bit the language model's.
+    """
+
+    config_class = GlimpseConfig
+    config: GlimpseConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+    _no_split_modules = ["LlamaDecoderLayer", "GatedCrossAttention"]
+
+    def __init__(
+        self,
+        config: GlimpseConfig,
+        language_model: LlamaForCausalLM | None = None,
+        vision: VisionEncoder | None = None,
+    ) -> None:
+        super().__init__(config)
+        own = language_model is None
+        self.language_model = language_model if language_model is not None else LlamaForCausalLM(config.text_config)
+        self.vision = vision
+        self.memory = PictureMemory(config)
+        self.blocks = nn.ModuleList(
+            GatedCrossAttention(config, scale)
+            for _, scale in zip(config.cross_attention_layers, config.cross_attention_scales, strict=False)
+        )
+        if own:
+            self.post_init()
+        self._start_adapter()
+
+    # -- weights ---------------------------------------------------------------------------------------------------
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """The language model initialises itself, the adapter in `_start_adapter`."""
+
+    def _start_adapter(self) -> None:
+        """An untrained adapter: blocks that change nothing yet, norms that start as their layer's own."""
+        std = 0.02
+        for name, parameter in (*self.memory.named_parameters(), *self.blocks.named_parameters()):
+            if name.endswith(("attention_out.weight", "ffn_out.weight")):
+                nn.init.zeros_(parameter)
+            elif parameter.dim() == 2:
+                nn.init.normal_(parameter, std=std if "position" in name or "index" in name else parameter.shape[1] ** -0.5)
+        nn.init.zeros_(self.memory.picture_index)
+        layers = self.language_model.model.layers
+        with torch.no_grad():
+            for block, index in zip(self.blocks, self.config.cross_attention_layers, strict=False):
+                block.attention_norm.weight.copy_(layers[index].input_layernorm.weight)
+                block.ffn_norm.weight.copy_(layers[index].post_attention_layernorm.weight)
+
+    def adapter_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        """What training changes, by name."""
+        return [(n, p) for n, p in self.named_parameters() if not n.startswith(FROZEN_PREFIXES)]
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """Everything that is Glimpse's own: the parameters of `adapter_parameters` and the feature statistics."""
+        return {n: v.contiguous() for n, v in self.state_dict().items() if not n.startswith(FROZEN_PREFIXES)}
+
+    def embed_labels(self, tokenizer: Any) -> None:
+        """Fills the label embeddings: each label's mean over the language model's embeddings of its name's tokens."""
+        table = self.language_model.get_input_embeddings().weight.detach()
+        rows = [table[tokenizer(" " + name, add_special_tokens=False).input_ids].float().mean(0) for name in self.config.labels]
+        if rows:
+            self.memory.label_embeddings = torch.stack(rows).to(self.memory.label_embeddings)
+
+    def save_pretrained(self, save_directory: str | Path, frozen: bool = False, **kwargs: Any) -> None:
+        """Writes the configuration and the adapter; with `frozen` also the language model (for one of one's own)."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.save_pretrained(folder)
+        save_file(self.adapter_state(), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        if frozen:
+            self.language_model.save_pretrained(folder / "language_model")
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *model_args: Any,
+        config: GlimpseConfig | None = None,
+        dtype: torch.dtype | str | None = None,
+        **kwargs: Any,
+    ) -> GlimpseForConditionalGeneration:
+        """Joins the adapter in a folder with the packaged language model and vision encoder.
+
+        A `language_model` folder inside it takes the packaged one's place. Raises `EngineUnavailable` when a weights
+        package is missing, `OSError` when the folder holds no adapter.
+        """
+        from models import weights
+
+        folder = Path(pretrained_model_name_or_path)
+        if not (folder / WEIGHTS_FILE).is_file():
+            raise OSError(f"{folder} holds no {WEIGHTS_FILE}")
+        config = config or GlimpseConfig.from_pretrained(folder)
+        kind = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
+        kind = torch.bfloat16 if kind in (None, "auto") else kind
+        own = folder / "language_model"
+        source = own if own.is_dir() else weights.smollm2_folder()
+        language_model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=kind, attn_implementation=kwargs.get("attn_implementation"), local_files_only=True
+        )
+        vision = None
+        if config.vision_model == "efficientnet-lite2":
+            vision = VisionEncoder.pretrained(config.vision_model, weights.efficientnet_lite2_file())
+        model = cls(config, language_model, vision).to(kind)
+        model.load_adapter_state(load_file(folder / WEIGHTS_FILE))
+        if config.labels:
+            from transformers import AutoTokenizer
+
+            model.embed_labels(AutoTokenizer.from_pretrained(source, local_files_only=True))
+        if vision is not None:
+            vision.to(memory_format=torch.channels_last)
+        return model.eval()
+
+    def load_adapter_state(self, state: dict[str, Tensor]) -> None:
+        """Takes the adapter's weights. Raises `ValueError` naming what is missing or unknown."""
+        missing, unknown = self.load_state_dict(state, strict=False)
+        missing = [n for n in missing if not n.startswith(FROZEN_PREFIXES)]
+        if missing or unknown:
+            raise ValueError(f"The adapter does not fit: missing {missing[:3]}, unknown {unknown[:3]}.")
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language_model.get_output_embeddings()
+
+    # -- pictures --------------------------------------------------------------------------------------------------
+
+    def remember(self, pixels: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Memory tokens of pictures (pictures, 3, side, side), and the encoder's label logits."""
+        if self.vision is None:
+            raise ValueError("This Glimpse has no vision encoder: give it `picture_keys_values`.")
+        features, logits = self.vision(pixels)
+        likeliest = logits.float().softmax(-1).topk(self.config.label_tokens, -1)
+        return self.memory(features, likeliest.indices, likeliest.values, index), logits
+
+    def keys_values(self, memory: Tensor) -> Tensor:
+        """Memory (batch, tokens, size) → keys and values for every block: (batch, blocks, 2, heads, tokens, head size)."""
+        return torch.stack([block.keys_values(memory) for block in self.blocks], 1)
+
+    def encode_pictures(self, pixel_values: Tensor, picture_starts: Tensor) -> Tensor:
+        """Keys and values of a batch's pictures, those of one row side by side along the tokens."""
+        batch, pictures = pixel_values.shape[:2]
+        # The number of each picture within its message: how many before it have the same start.
+        same = picture_starts[:, :, None] == picture_starts[:, None, :]
+        index = same.tril(-1).sum(-1).flatten()
+        memory, _ = self.remember(pixel_values.flatten(0, 1), index)
+        return self.keys_values(memory.reshape(batch, pictures * memory.shape[1], -1))
+
+    def visible_memory(self, picture_starts: Tensor, positions: Tensor) -> Tensor:
+        """Which memory tokens each text token may see.
+
+        Args:
+            picture_starts: (batch, pictures).
+            positions: (text tokens,), indices in the whole text, cached part included.
+
+        Returns:
+            bool (batch, text tokens, pictures · tokens per picture).
+        """
+        starts = picture_starts[:, None, :]
+        passed = (starts >= 0) & (starts <= positions[None, :, None])
+        latest = torch.where(passed, starts, -1).amax(-1, keepdim=True)
+        return (passed & (starts == latest)).repeat_interleave(self.memory.tokens, -1)
+
+    # -- text ------------------------------------------------------------------------------------------------------
+
+    def run_layers(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None,
+        position_ids: Tensor,
+        *,
+        keys_values: Tensor | None = None,
+        visible: Tensor | None = None,
+        cache: Cache | None = None,
+        first: int = 0,
+        last: int | None = None,
+        attentions: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Layers `first` … `last` (not included) of the language model, with the cross-attention blocks among them.
+
+        Without `keys_values` the blocks are passed by, so that nothing at all is added.
+        """
+        model = self.language_model.model
+        rotary = model.rotary_emb(hidden, position_ids=position_ids)
+        blocks = {layer: i for i, layer in enumerate(self.config.cross_attention_layers)}
+        for index in range(first, len(model.layers) if last is None else last):
+            if keys_values is not None and index in blocks:
+                number = blocks[index]
+                hidden, seen = self.blocks[number](hidden, keys_values[:, number], visible)
+                if attentions is not None:
+                    attentions.append(seen)
+            hidden = model.layers[index](
+                hidden,
+                attention_mask=mask,
+                position_embeddings=rotary,
+                position_ids=position_ids,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+        return hidden
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        picture_starts: Tensor | None = None,
+        picture_keys_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        output_cross_attentions: bool = False,
+        **kwargs: Any,
+    ) -> GlimpseOutput:
+        """One pass. Pictures come as `pixel_values`, or as the `picture_keys_values` of an earlier pass."""
+        embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        text_config = self.language_model.config
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=text_config)
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        indices = torch.arange(past, past + embeds.shape[1], device=embeds.device)
+        position_ids = indices[None] if position_ids is None else position_ids
+        if pixel_values is not None and picture_keys_values is None and picture_starts is not None:
+            picture_keys_values = self.encode_pictures(pixel_values, picture_starts)
+        visible = None
+        if picture_keys_values is not None and picture_starts is not None:
+            visible = self.visible_memory(picture_starts, indices)
+        mask = create_causal_mask(
+            config=text_config,
+            inputs_embeds=embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+        )
+        attentions: list[Tensor] | None = [] if output_cross_attentions else None
+        hidden = self.run_layers(
+            embeds,
+            mask,
+            position_ids,
+            keys_values=picture_keys_values,
+            visible=visible,
+            cache=past_key_values,
+            attentions=attentions,
+        )
+        hidden = self.language_model.model.norm(hidden)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.language_model.lm_head(hidden if kept == slice(0, None) else hidden[:, kept])
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+        return GlimpseOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=past_key_values,
+            picture_keys_values=picture_keys_values,
+            cross_attentions=tuple(attentions) if attentions is not None else None,
+        )
+
+    # -- generation ------------------------------------------------------------------------------------------------
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+        """As transformers does it; after the first step the pictures travel as keys and values."""
+        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        if inputs.get("picture_keys_values") is not None:
+            inputs.pop("pixel_values", None)
+        return inputs
+
+    def _update_model_kwargs_for_generation(self, outputs: Any, model_kwargs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        updated = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
+        updated["picture_keys_values"] = outputs.picture_keys_values
+        return updated
+
+
+def read_training_record(folder: Path) -> dict[str, Any]:
+    """The record that training wrote beside the weights; empty when there is none."""
+    file = folder / "training.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
