@@ -41,6 +41,29 @@ def test_speaks_one_clip_a_sentence(joe: PiperSynthesizer) -> None:
 
 
 @pytest.mark.models
+@pytest.mark.slow
+def test_what_is_said_is_understood_by_the_recogniser(joe: PiperSynthesizer) -> None:
+    """The round trip of the issue's "done" list on a few answers; `python -m benchmarks.speech` does 20."""
+    import jiwer
+
+    from models.hearing import load_recognizer
+
+    recognizer = load_recognizer("whisper-base", offline=True)
+    plain = jiwer.Compose([jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip()])
+    answers = [
+        "The capital of France is Paris.",
+        "I see two dogs running through a field. One of them is brown, and the other is white.",
+        "The train leaves in the evening from the last platform, and it arrives before midnight.",
+    ]
+    heard = []
+    for answer in answers:
+        clips = speak(joe, answer)
+        whole = AudioClip(np.concatenate([c.samples for c in clips]), clips[0].rate)
+        heard.append(recognizer.transcribe(whole).text)
+    assert jiwer.wer([plain(a) for a in answers], [plain(h) for h in heard]) <= 0.15, heard
+
+
+@pytest.mark.models
 def test_speed_changes_the_length(joe: PiperSynthesizer) -> None:
     text = "The weather is fine today, and so we will walk along the river until it gets dark."
     slow, plain, fast = (sum(c.seconds for c in speak(joe, text, speed=s)) for s in (0.7, 1.0, 1.6))
