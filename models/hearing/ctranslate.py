@@ -10,7 +10,7 @@ import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.audio import pad_or_trim
 
-from models.hearing.passages import PROMPTS, Segment, token_limit
+from models.hearing.passages import Segment, token_limit
 from models.streaming import CancelToken
 from models.types import Word
 
@@ -60,7 +60,6 @@ class CTranslateDecoder:
             language=language,
             beam_size=self._beam,
             temperature=0.0,
-            initial_prompt=PROMPTS.get(language),
             condition_on_previous_text=False,
             word_timestamps=True,
             max_new_tokens=token_limit(len(samples) / 16_000),

@@ -43,10 +43,6 @@ class WhisperDecoder(Protocol):
         ...
 
 
-PROMPTS = {"zh": "以下是普通话的句子。"}
-"""What Whisper is told to have heard before, by language: for Chinese it sets simplified characters and punctuation."""
-
-
 def token_limit(seconds: float) -> int:
     """More tokens than anybody can say in so long a time: a decoder that loops is stopped early.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.errors import AssistantError, Cancelled, EngineFailure
+from models.hearing.chinese import simplified
 from models.hearing.gate import Gate, spoken_letters
 from models.hearing.passages import Segment, WhisperDecoder
 from models.hearing.voice_activity import Sensitivity, VoiceActivityDetector
@@ -25,6 +27,9 @@ LANGUAGES_TRIED = 3
 POSSIBLE_LANGUAGE = 0.05
 """Otherwise the (at most three) languages likelier than this are all decoded, and the most probable text wins."""
 
+LANGUAGE_WEIGHT = 0.2
+"""How much the language's log-probability counts beside the text's (a mean over tokens), when texts are compared."""
+
 
 @dataclass(frozen=True)
 class _Passage:
@@ -36,12 +41,15 @@ class _Passage:
 
     @property
     def score(self) -> float:
-        """Mean log-probability, weighted by how much is said; the worst possible when nothing is."""
+        """Mean log-probability of the text, weighted by how much is said, with a part of the language's own.
+
+        The worst possible when nothing is believed.
+        """
         weights = [spoken_letters(s.text) for s in self.segments]
         if not sum(weights):
             return float("-inf")
         total = sum(s.average_log_probability * w for s, w in zip(self.segments, weights, strict=True))
-        return total / sum(weights)
+        return total / sum(weights) + LANGUAGE_WEIGHT * math.log(max(self.probability, 1e-6))
 
 
 class WhisperRecognizer:
@@ -112,8 +120,9 @@ class WhisperRecognizer:
             if passage.segments and known is None:
                 known, probability = passage.language, passage.probability
             segments.extend((window, segment) for segment in passage.segments)
-        text = _joined([segment.text for _, segment in segments])
-        words = tuple(_placed(window, word) for window, segment in segments for word in segment.words)
+        written = simplified if known == "zh" else str
+        text = written(_joined([segment.text for _, segment in segments]))
+        words = tuple(_placed(window, word, written) for window, segment in segments for word in segment.words)
         if not text:
             return Transcript("", seconds=clip.seconds)
         return Transcript(text, known or "", probability, words, clip.seconds)
@@ -141,6 +150,8 @@ def _joined(texts: Sequence[str]) -> str:
     return " ".join("".join(texts).split())
 
 
-def _placed(window: Window, word: Word) -> Word:
+def _placed(window: Window, word: Word, written: Callable[[str], str]) -> Word:
     """The word with its times in the recording, and without the space before it."""
-    return Word(word.text.strip(), window.original_time(word.start), window.original_time(word.end), word.probability)
+    return Word(
+        written(word.text.strip()), window.original_time(word.start), window.original_time(word.end), word.probability
+    )

@@ -72,7 +72,9 @@ def _no_longer_than(speech: Sequence[SpeechSpan], limit: float) -> list[SpeechSp
     for span in speech:
         count = max(1, int(np.ceil((span.end - span.start) / limit)))
         edges = np.linspace(span.start, span.end, count + 1)
-        parts.extend(SpeechSpan(float(a), float(b), span.probability) for a, b in zip(edges[:-1], edges[1:], strict=True))
+        parts.extend(
+            SpeechSpan(float(a), float(b), span.probability) for a, b in zip(edges[:-1], edges[1:], strict=True)
+        )
     return parts
 
 
