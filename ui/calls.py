@@ -67,8 +67,11 @@ class Call:
 
 
 def signal(**values: Any) -> str:
-    """A message to the page's JavaScript. The number makes two equal ones differ, so that none is overlooked."""
-    return json.dumps({"n": next(_numbers), **values}, ensure_ascii=False)
+    """A message to the page's JavaScript, as JSON with no "<" in it: Gradio keeps it in a component that takes HTML.
+
+    The number makes two equal messages differ, so that none is overlooked.
+    """
+    return json.dumps({"n": next(_numbers), **values}, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def guarded(

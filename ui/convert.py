@@ -115,7 +115,7 @@ def _html(role: str, html: str) -> ChatMessage:
 
 
 def _component(html: str) -> gr.HTML:
-    return gr.HTML(html, js_on_load=None, render=False)
+    return gr.HTML(html, js_on_load=None, apply_default_css=False, render=False)
 
 
 def _files_html(attachments: Sequence[Attachment], language: Language) -> str:

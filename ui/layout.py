@@ -43,7 +43,7 @@ def page_view() -> PageView:
     with gr.Row(elem_id="lucid"):
         with gr.Column(elem_id="lu-side", min_width=0):
             static(_side_head(), "lu-side-head")
-            listed = gr.HTML("", elem_id="lu-conversations", js_on_load=None)
+            listed = gr.HTML("", elem_id="lu-conversations", js_on_load=None, apply_default_css=False)
             static(_side_foot(), "lu-side-foot")
         with gr.Column(elem_id="lu-main", min_width=0):
             static(_top(), "lu-top")
@@ -55,13 +55,14 @@ def page_view() -> PageView:
     settings = settings_view()
     static(_dialogs(), "lu-dialogs")
     bridge = gr.HTML("", elem_id="lu-bridge", js_on_load=_BRIDGE_JS)
-    signal = gr.HTML("", elem_id="lu-signal", js_on_load=_SIGNAL_JS)
+    signal = gr.HTML("", html_template="", elem_id="lu-signal", js_on_load=_SIGNAL_JS)
     return PageView(bridge, signal, listed, history, live, settings)
 
 
 def static(html: str, elem_id: str) -> gr.HTML:
     """HTML that never changes; its texts (`data-t…`) are filled in by lucid.js in the browser's language."""
-    return gr.HTML(html, elem_id=elem_id, js_on_load=None, padding=False)
+    inside = tag("div", html, class_="lu-in")
+    return gr.HTML(inside, elem_id=elem_id, js_on_load=None, apply_default_css=False)
 
 
 def button(picture: str, key: str, elem_id: str, *, words: bool = False, **attributes: str | bool) -> str:

@@ -47,9 +47,9 @@ def settings_view() -> SettingsView:
         close = tag(
             "button", icon("close"), id="lu-close-settings", type="button", class_="lu-button", data_t_label="close"
         )
-        gr.HTML(f'<header><h2 data-t="settings"></h2>{close}</header>', js_on_load=None)
+        gr.HTML(f'<header><h2 data-t="settings"></h2>{close}</header>', js_on_load=None, apply_default_css=False)
         _heading("set.answers")
-        seeing = _engine("set.model")
+        seeing = _engine("seeing")
         persona = gr.Dropdown(label=I18N("set.persona"), choices=[], elem_id="lu-persona")
         prompt = gr.Textbox(
             label=I18N("set.prompt"), placeholder=I18N("set.prompt.place"), lines=3, max_lines=8, elem_id="lu-prompt"
@@ -61,11 +61,11 @@ def settings_view() -> SettingsView:
             remove = gr.Button(I18N("set.persona.delete"), size="sm", scale=1, min_width=60)
         _heading("set.speaking")
         speak = gr.Checkbox(label=I18N("set.speak"), elem_id="lu-set-speak")
-        speaking = _engine("set.speaking")
+        speaking = _engine("speaking")
         voice = gr.Dropdown(label=I18N("set.voice"), choices=[], elem_id="lu-voice")
         speed = gr.Slider(*SPEEDS, step=0.05, value=1.0, label=I18N("set.speed"), elem_id="lu-speed")
         _heading("set.hearing")
-        hearing = _engine("set.hearing")
+        hearing = _engine("hearing")
         dictation = gr.Radio(
             label=I18N("set.dictation"),
             choices=[(I18N("set.dictation.edit"), "edit"), (I18N("set.dictation.send"), "send")],
@@ -78,8 +78,10 @@ def settings_view() -> SettingsView:
 
 
 def _heading(key: str) -> None:
-    gr.HTML(f'<h3 data-t="{key}"></h3>', js_on_load=None)
+    gr.HTML(f'<h3 data-t="{key}"></h3>', js_on_load=None, apply_default_css=False)
 
 
-def _engine(key: str) -> gr.Dropdown:
-    return gr.Dropdown(label=I18N(key), choices=[], allow_custom_value=True, elem_id=f"lu-{key.replace('.', '-')}")
+def _engine(role: str) -> gr.Dropdown:
+    return gr.Dropdown(
+        label=I18N("set.engine"), choices=[], allow_custom_value=True, elem_id=f"lu-engine-{role}", elem_classes="lu-engine-field"
+    )

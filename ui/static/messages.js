@@ -127,7 +127,7 @@ function startFollowing(place) {
   down.textContent = "↓";
   down.setAttribute("aria-label", t("latest"));
   down.title = t("latest");
-  $("lu-composer").prepend(down);
+  $("lu-form").before(down);
   let following = true;
   let keep = 0;
   let height = 0;
