@@ -18,7 +18,7 @@ from models.types import Picture
 
 KEPT_PICTURES = 256
 # Below it a guess is wrong more often than right, and a small language model repeats what it is told.
-LEAST_PROBABILITY = 0.1
+LEAST_PROBABILITY = 0.25
 MOST_OBJECTS = 3
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from models import runtime
 from models.errors import EngineFailure
 from models.interfaces import GenerationOptions, SeenPicture, TextDelta
 from models.seeing.evidence import EvidenceCollector
@@ -16,7 +17,10 @@ from models.seeing.prompt import chat_turns, chatml
 from models.streaming import CancelToken
 from models.types import Message
 
+log = logging.getLogger(__name__)
+
 NAME = "smollm2-evidence"
+PARAMETERS = 134_515_008
 END_OF_TURN = "<|im_end|>"
 
 
@@ -69,8 +73,23 @@ class EvidenceLanguageModel:
 
 
 def load(folder: Path) -> EvidenceLanguageModel:
-    """The engine from a folder of `models.weights.smollm2_folder`; what looks at pictures is loaded with the first."""
-    from models.seeing.llama_decoder import LlamaDecoder
+    """The engine from a folder of `models.weights.smollm2_folder`; what looks at pictures is loaded with the first.
 
+    On a processor the lean 8-bit decoder runs it; on a GPU, where it would gain nothing, transformers does.
+    """
+    machine = runtime.this_machine()
+    choice = runtime.choose(machine, PARAMETERS, packed_kernels=True)
+    log.info("%s: %s", NAME, choice.reason)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return EvidenceLanguageModel(LlamaDecoder.from_folder(folder), tokenizer)
+    if choice.device == "cpu":
+        from models.seeing.llama_decoder import LlamaDecoder
+
+        return EvidenceLanguageModel(LlamaDecoder.from_folder(folder), tokenizer)
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from models.seeing.transformers_decoder import TransformersDecoder
+
+    dtype = getattr(torch, choice.precision)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    return EvidenceLanguageModel(TransformersDecoder(model.eval().to(choice.device)), tokenizer)

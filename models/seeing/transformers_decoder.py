@@ -29,9 +29,10 @@ class TransformersDecoder:
         self._inputs: dict[str, Any] = {}
 
     def begin(self, keep: int, inputs: Mapping[str, Any]) -> None:
-        if keep and self._cache.get_seq_length() >= keep:
-            self._cache.crop(keep)
-        else:
+        surplus = int(self._cache.get_seq_length()) - keep
+        if keep and surplus > 0:
+            self._cache.crop(-surplus)
+        elif keep == 0 or surplus < 0:
             self.release()
         self._inputs = dict(inputs)
 

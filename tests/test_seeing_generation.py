@@ -1,0 +1,247 @@
+"""The token loop and its decoders on a tiny random Llama: same tokens as `generate`, cold or warm, whole or stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from models.errors import BadInput, EngineFailure  # noqa: E402
+from models.interfaces import GenerationOptions, TextDelta  # noqa: E402
+from models.seeing.generation import CHUNK, Decoder, Prompt, TokenLoop, answer  # noqa: E402
+from models.seeing.llama_decoder import LlamaDecoder, quantised  # noqa: E402
+from models.seeing.transformers_decoder import TransformersDecoder  # noqa: E402
+from models.streaming import CancelScope, never_cancelled  # noqa: E402
+
+STOP = 2
+GREEDY = GenerationOptions(max_new_tokens=24, repetition_penalty=1.0)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> transformers.LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=97,
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=1024,
+        initializer_range=0.3,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=STOP,
+        pad_token_id=STOP,
+    )
+    model = transformers.LlamaForCausalLM(config).eval()
+    for name, weight in model.named_parameters():
+        if "norm" in name:
+            torch.nn.init.uniform_(weight, 0.5, 1.5)
+    return model
+
+
+@pytest.fixture(params=["transformers", "lean"])
+def decoder(request: pytest.FixtureRequest, tiny: transformers.LlamaForCausalLM) -> Decoder:
+    return TransformersDecoder(tiny) if request.param == "transformers" else lean(tiny)
+
+
+def lean(model: transformers.LlamaForCausalLM, precision: str = "float32") -> LlamaDecoder:
+    return LlamaDecoder(model.config.to_dict(), model.state_dict(), precision)  # type: ignore[arg-type]
+
+
+def spelled(tokens: Sequence[int]) -> str:
+    return "".join(f"{t} " for t in tokens)
+
+
+def loop_over(decoder: Decoder, stop: int = STOP) -> TokenLoop:
+    return TokenLoop(decoder, spelled, frozenset({stop}))
+
+
+def prompt_of(length: int, seed: int = 1) -> Prompt:
+    generator = torch.Generator().manual_seed(seed)
+    return Prompt(tuple(torch.randint(3, 97, (length,), generator=generator).tolist()))
+
+
+def said(loop: TokenLoop, prompt: Prompt, options: GenerationOptions = GREEDY) -> str:
+    return answer(loop, prompt, options, never_cancelled())
+
+
+@pytest.mark.parametrize("length", [1, 7, CHUNK, 3 * CHUNK + 5, 600])
+def test_greedy_is_what_generate_gives(decoder: Decoder, tiny: transformers.LlamaForCausalLM, length: int) -> None:
+    prompt = prompt_of(length)
+    ids = torch.tensor([prompt.tokens])
+    expected = tiny.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
+    made = [t for t in expected[0, length:].tolist() if t != STOP]
+    assert said(loop_over(decoder), prompt) == spelled(made)
+
+
+def test_cached_logits_are_those_of_one_whole_forward(decoder: Decoder, tiny: transformers.LlamaForCausalLM) -> None:
+    tokens = prompt_of(90).tokens
+    decoder.begin(0, {})
+    with torch.inference_mode():
+        decoder.forward(tokens[:60])
+        for token in tokens[60:-1]:
+            decoder.forward((token,))
+        stepwise = decoder.forward(tokens[-1:])
+        whole = tiny(torch.tensor([tokens])).logits[0, -1]
+    assert torch.allclose(stepwise, whole, atol=1e-3)
+
+
+def test_a_warm_second_turn_is_exactly_the_cold_one(decoder: Decoder, tiny: transformers.LlamaForCausalLM) -> None:
+    warm, first = loop_over(decoder), prompt_of(2 * CHUNK + 11)
+    said(warm, first)
+    second = Prompt(first.tokens + prompt_of(40, seed=5).tokens)
+    seen: list[torch.Tensor] = []
+    original = decoder.forward
+    decoder.forward = lambda tokens: seen.append(original(tokens)) or seen[-1].clone()  # type: ignore
+    warm_answer = said(warm, second)
+    assert warm.reused_tokens == 2 * CHUNK
+    warm_logits, seen = list(seen), []
+    warm._cached = type(warm._cached)()
+    assert said(warm, second) == warm_answer
+    assert warm.reused_tokens == 0
+    cold_logits = seen[-len(warm_logits) + 1 :]
+    assert all(torch.equal(a, b) for a, b in zip(warm_logits[1:], cold_logits))
+
+
+def test_nothing_is_reused_from_another_conversation_or_other_pictures(decoder: Decoder) -> None:
+    loop = loop_over(decoder)
+    first, other = prompt_of(200), prompt_of(200, seed=9)
+    alone = said(loop, other)
+    said(loop, first)
+    assert said(loop, other) == alone
+    assert loop.reused_tokens == 0
+    said(loop, Prompt(other.tokens, key="another picture"))
+    assert loop.reused_tokens == 0
+
+
+def test_the_answer_ends_at_max_new_tokens_and_at_the_context(decoder: Decoder) -> None:
+    never = 96_000  # a stop token that does not exist
+    loop = loop_over(decoder, never)
+    pieces = list(loop.stream(prompt_of(5), GenerationOptions(max_new_tokens=9), never_cancelled()))
+    assert sum(p.tokens for p in pieces) == 9
+    pieces = list(loop.stream(prompt_of(1020), GenerationOptions(max_new_tokens=50), never_cancelled()))
+    assert sum(p.tokens for p in pieces) == 4
+
+
+@pytest.mark.parametrize("length", [0, 1024, 3000])
+def test_a_prompt_that_does_not_fit_is_bad_input(decoder: Decoder, length: int) -> None:
+    with pytest.raises(BadInput):
+        said(loop_over(decoder), prompt_of(length))
+
+
+def test_a_stop_is_obeyed_within_one_token(decoder: Decoder) -> None:
+    scope = CancelScope()
+    counting = Counting(decoder)
+    stream = loop_over(counting, 96_000).stream(prompt_of(5), GREEDY, scope.begin())
+    for _ in range(3):
+        next(stream)
+    before = counting.calls
+    scope.cancel()
+    assert list(stream) == []
+    assert counting.calls - before <= 1
+
+
+def test_a_stop_is_obeyed_during_prefill(decoder: Decoder) -> None:
+    scope = CancelScope()
+    counting = Counting(decoder, after=2, then=scope.cancel)
+    assert list(loop_over(counting).stream(prompt_of(10 * CHUNK), GREEDY, scope.begin())) == []
+    assert counting.calls == 2
+
+
+def test_a_failure_in_mid_answer_is_told_and_the_next_answer_is_right(decoder: Decoder) -> None:
+    prompt = prompt_of(2 * CHUNK + 3)
+    expected = said(loop_over(decoder, 96_000), prompt)
+
+    def broken() -> None:
+        raise RuntimeError("a kernel broke")
+
+    counting = Counting(decoder, after=6, then=broken)
+    loop = loop_over(counting, 96_000)
+    pieces: list[TextDelta] = []
+    with pytest.raises(EngineFailure, match="a kernel broke"):
+        pieces.extend(loop.stream(prompt, GREEDY, never_cancelled()))
+    counting.after = None
+    assert said(loop, prompt) == expected
+
+
+def test_running_out_of_memory_says_what_to_do(decoder: Decoder) -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    loop = loop_over(Counting(decoder, after=1, then=full))
+    with pytest.raises(EngineFailure, match="out of memory") as failure:
+        said(loop, prompt_of(5))
+    assert failure.value.remedy
+    assert failure.value.__cause__ is None  # the traceback would keep the tensors alive
+
+
+def test_a_second_caller_waits_and_its_stop_is_obeyed(decoder: Decoder) -> None:
+    loop, scope = loop_over(decoder, 96_000), CancelScope()
+    first = loop.stream(prompt_of(5), GREEDY, never_cancelled())
+    next(first)
+    waiting: list[list[TextDelta]] = []
+    token = scope.begin()
+    thread = threading.Thread(target=lambda: waiting.append(list(loop.stream(prompt_of(6), GREEDY, token))))
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    scope.cancel()
+    thread.join(5)
+    assert waiting == [[]]
+    rest = list(first)
+    assert sum(p.tokens for p in rest) == 23
+    assert said(loop, prompt_of(6))  # the lock is free again
+
+
+def test_a_stream_closed_early_frees_the_engine(decoder: Decoder) -> None:
+    loop = loop_over(decoder)
+    stream: Iterator[TextDelta] = loop.stream(prompt_of(5), GREEDY, never_cancelled())
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert said(loop, prompt_of(5))
+
+
+def test_packed_weights_are_near_the_real_ones() -> None:
+    weight = torch.randn(64, 128, generator=torch.Generator().manual_seed(3))
+    packed, scales = quantised(weight)
+    error = (packed.float() * scales.float()[:, None] - weight).abs()
+    # Half a step of rounding, and bfloat16's rounding of the scale (1/256) at the row's largest weight.
+    assert bool((error <= weight.abs().amax(dim=1, keepdim=True) * (0.5 / 127 + 1 / 256)).all())
+
+
+def test_the_8_bit_decoder_is_near_the_model(tiny: transformers.LlamaForCausalLM) -> None:
+    tokens = prompt_of(40).tokens
+    decoder = lean(tiny, "int8")
+    with torch.inference_mode():
+        decoder.forward(tokens[:-1])
+        got = decoder.forward(tokens[-1:])
+        expected = tiny(torch.tensor([tokens])).logits[0, -1]
+    assert torch.nn.functional.cosine_similarity(got, expected, dim=0) > 0.99
+
+
+class Counting:
+    """A decoder that counts its forwards, and at the `after`-th does something first."""
+
+    def __init__(self, decoder: Decoder, after: int | None = None, then=None) -> None:  # type: ignore[no-untyped-def]
+        self._decoder, self.after, self._then = decoder, after, then
+        self.context_tokens, self.device = decoder.context_tokens, decoder.device
+        self.calls = 0
+
+    def begin(self, keep, inputs):  # type: ignore[no-untyped-def]
+        self._decoder.begin(keep, inputs)
+
+    def release(self) -> None:
+        self._decoder.release()
+
+    def forward(self, tokens: Sequence[int]) -> torch.Tensor:
+        self.calls += 1
+        if self.after is not None and self.calls >= self.after:
+            self._then()
+        return self._decoder.forward(tokens)
