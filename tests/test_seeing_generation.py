@@ -103,7 +103,7 @@ def test_a_warm_second_turn_is_exactly_the_cold_one(decoder: Decoder, tiny: tran
     warm_answer = said(warm, second)
     assert warm.reused_tokens == 2 * CHUNK
     warm_logits, seen = list(seen), []
-    warm._cached = type(warm._cached)()
+    warm.forget()
     assert said(warm, second) == warm_answer
     assert warm.reused_tokens == 0
     cold_logits = seen[-len(warm_logits) + 1 :]

@@ -40,7 +40,8 @@ def load_vision_language_model(
     """
     if name != "smollm2-evidence":
         raise EngineUnavailable(
-            f"There is no vision-language model named {name!r}.", f"Choose one of: {', '.join(e.name for e in _ENTRIES)}."
+            f"There is no vision-language model named {name!r}.",
+            f"Choose one of: {', '.join(e.name for e in _ENTRIES)}.",
         )
     from models.weights import smollm2_folder
 

@@ -11,7 +11,16 @@ SIDE = 96  # pixels of the longer side that are looked at
 LEAST_SHARE = 0.08
 
 # Hue in degrees from which each saturated colour begins; red closes the circle.
-_HUES = ((0, "red"), (16, "orange"), (45, "yellow"), (70, "green"), (170, "blue"), (255, "purple"), (295, "pink"), (342, "red"))
+_HUES = (
+    (0, "red"),
+    (16, "orange"),
+    (45, "yellow"),
+    (70, "green"),
+    (170, "blue"),
+    (255, "purple"),
+    (295, "pink"),
+    (342, "red"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,8 +47,8 @@ def _named(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.nda
     name = np.full(hue.shape, "red", dtype="<U8")
     for start, colour in _HUES:
         name[hue >= start] = colour
-    warm = ((hue < 45) | (hue >= 342)) & (saturation < 0.85)
-    name[warm & (hue >= 8) & (hue < 45) & (value < 0.7)] = "brown"
+    name[(hue >= 295) & (hue < 320) & (value < 0.7)] = "purple"
+    name[(hue < 45) & (saturation < 0.85) & (value < 0.7)] = "brown"
     name[(hue >= 16) & (hue < 45) & (saturation >= 0.85) & (value < 0.6)] = "brown"
     name[((hue < 16) | (hue >= 320)) & (saturation < 0.55) & (value > 0.75)] = "pink"
     grey = saturation < np.where(value > 0.6, 0.13, 0.2)

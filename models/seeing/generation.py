@@ -120,6 +120,12 @@ class TokenLoop:
         finally:
             self._busy.release()
 
+    def forget(self) -> None:
+        """Drops what was kept of earlier prompts, so that the next one starts cold."""
+        with self._busy:
+            self._cached = _Cached()
+            self._decoder.release()
+
     def _as_text(self, tokens: Iterator[int]) -> Iterator[TextDelta]:
         text = StreamingDetokenizer(self._decode)
         silent = 0  # tokens whose text is still to come
@@ -133,9 +139,7 @@ class TokenLoop:
         if rest or silent:
             yield TextDelta(rest, silent)
 
-    def _tokens(
-        self, prompt: Prompt, options: GenerationOptions, limit: int, cancel: CancelToken
-    ) -> Iterator[int]:
+    def _tokens(self, prompt: Prompt, options: GenerationOptions, limit: int, cancel: CancelToken) -> Iterator[int]:
         sampler = Sampler(options, self._decoder.device)
         logits = self._prefill(prompt, cancel)
         for made in range(limit):
@@ -197,7 +201,8 @@ class TokenLoop:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             raise EngineFailure(
-                "The model ran out of memory.", "Shorten the conversation, close other programs, or choose a smaller model."
+                "The model ran out of memory.",
+                "Shorten the conversation, close other programs, or choose a smaller model.",
             )
         raise EngineFailure(f"The model failed: {cause}.", "Ask again; restart Lucid if it repeats.") from cause
 
