@@ -172,19 +172,15 @@ def _migrate(database: sqlite3.Connection) -> None:
                     "Use a Python with SQLite 3.34 or newer.",
                 ) from error
             raise
-    if not version and sqlite3.sqlite_version_info >= (3, 42, 0):
-        # From this release on the index can forget a text at once; with older ones it is rewritten, see `scrub`.
-        database.execute("INSERT INTO search(search, rank) VALUES ('secure-delete', 1)")
 
 
 def scrub(database: sqlite3.Connection) -> None:
     """Makes sure that nothing deleted is left in the files: index, pages and write-ahead log.
 
-    `secure_delete` overwrites what it frees, but not what SQLite left behind in a page when it moved rows to another one
+    `secure_delete` overwrites what it frees, but not what SQLite left behind in a page when it moved rows to another
     (1 of 30 random histories showed such a piece), hence the rewriting of the whole file.
     """
-    if sqlite3.sqlite_version_info < (3, 42, 0):
-        database.execute("INSERT INTO search(search) VALUES ('optimize')")
+    database.execute("INSERT INTO search(search) VALUES ('optimize')")  # merges the index, which drops what was deleted
     database.execute("DELETE FROM unscrubbed")
     database.execute("VACUUM")
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
