@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import whisper
 
-from models.hearing.passages import Segment
+from models.hearing.passages import Segment, token_limit
 from models.streaming import CancelToken
 from models.types import Word
 
@@ -47,6 +47,7 @@ class OpenAIDecoder:
             language=language,
             beam_size=BEAM,
             temperature=0.0,
+            sample_len=token_limit(len(samples) / whisper.audio.SAMPLE_RATE),
             condition_on_previous_text=False,
             word_timestamps=True,
             fp16=self._fp16,

@@ -20,6 +20,9 @@ DAMAGED_PACKETS = 200
 BLIND_SEEK_SECONDS = 2.0
 """Without an index of key frames, a seek is tried when the next frame wanted is further away than this."""
 
+NEAR_SECONDS = 0.5
+"""So close to the wanted time every frame is decoded."""
+
 SEEK_TOLERANCE_SECONDS = 1.0
 """A seek that lands later than the wanted time by more than this shows that the file cannot be sought in."""
 
@@ -57,12 +60,19 @@ class FrameReader:
         self._sought = False
         self.ended = False
         self._failures = 0
+        self._wanted = 0.0
         self._shown: TimedFrame | None = None
         self._ahead: TimedFrame | None = None
         self._decoder = self._decoded()
 
-    def at(self, seconds: float) -> TimedFrame | None:
-        """The frame shown at `seconds` (or, before the first frame, that one); None if there is none."""
+    def at(self, seconds: float, tolerance: float = 0.0) -> TimedFrame | None:
+        """The frame shown at `seconds` (or, before the first frame, that one); None if there is none.
+
+        Args:
+            seconds: from the start of the video.
+            tolerance: a key frame that is earlier by at most so much will do; it is the cheapest to reach.
+        """
+        self._wanted = seconds
         in_haste = self._exact.passed and self._seekable
         if in_haste or self._skips_something(seconds):
             self._seek(seconds)
@@ -73,6 +83,8 @@ class FrameReader:
             if self._ahead and self._ahead.time > seconds + SEEK_TOLERANCE_SECONDS:
                 self._seekable = False
                 self._seek(0.0)
+            elif self._ahead and seconds - tolerance <= self._ahead.time <= seconds:
+                return self._ahead
         while not self.ended and (self._ahead is None or self._ahead.time <= seconds):
             self._advance()
         return self._shown or self._ahead
@@ -124,6 +136,9 @@ class FrameReader:
         count = 0
         for packet in _packets(self._container, self._stream, self._give_up):
             try:
+                # On the way to a frame, only those are decoded that others are predicted from.
+                far = packet.pts is not None and self._seconds(packet.pts) < self._wanted - NEAR_SECONDS
+                self._stream.codec_context.skip_frame = "NONREF" if far else "DEFAULT"
                 frames = packet.decode()
             except FFMPEG_ERRORS:
                 self._failures += 1

@@ -22,6 +22,10 @@ EXACT_SECONDS = 5.0
 """For so long frames are taken at exactly the wanted times; after that at the nearest earlier key frame, which costs
 one decoded frame each, so that a clip in 4K with distant key frames does not keep the owner waiting."""
 
+UNEVENNESS = 0.125
+"""A frame may be earlier by this part of the distance between frames, where that is a key frame: it costs one frame to
+decode instead of all since the key frame."""
+
 GIVE_UP_SECONDS = 9.0
 """After this the frames found so far have to do."""
 
@@ -123,7 +127,7 @@ def _choose(
     ended_early = False
     for index in range(wanted):
         target = (index + 0.5) * seconds / wanted
-        found = reader.at(target)
+        found = reader.at(target, tolerance=UNEVENNESS * seconds / wanted)
         if found is not None and found.time not in chosen:
             chosen[found.time] = _picture(found, stream, name)
         ended_early = ended_early or reader.ended
