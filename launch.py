@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from installation.environment import DEVELOPMENT, LIBRARIES, MODELS, Environment, SetupFailed
+from assistant.installation.environment import DEVELOPMENT, LIBRARIES, MODELS, Environment, SetupFailed
 
 ROOT = Path(__file__).resolve().parent
 USAGE = """\
@@ -89,8 +89,8 @@ def prepare(environment: Environment, command: str, offline: bool) -> None:
         return
     if offline:
         raise SetupFailed("Installing needs the package index: run `python3 launch.py setup` once without --offline.")
-    from installation.progress import Display
-    from installation.setting_up import set_up
+    from assistant.installation.progress import Display
+    from assistant.installation.setting_up import set_up
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -20,12 +20,12 @@ from pathlib import Path
 import pytest
 
 import launch
-from installation import environment as environments
-from installation import setting_up
-from installation.environment import DEVELOPMENT, LIBRARIES, MODELS, Environment, SetupFailed, fitting_python
-from installation.pip_run import explain
-from installation.progress import Display, PipActivity
-from installation.setting_up import only_one, set_up
+from assistant.installation import environment as environments
+from assistant.installation import setting_up
+from assistant.installation.environment import DEVELOPMENT, LIBRARIES, MODELS, Environment, SetupFailed, fitting_python
+from assistant.installation.pip_run import explain
+from assistant.installation.progress import Display, PipActivity
+from assistant.installation.setting_up import only_one, set_up
 
 ROOT = Path(launch.__file__).parent
 PAGE = """
@@ -82,10 +82,16 @@ class Copy:
         self.root = folder / "lucid"
         self.wheels = folder / "wheels"
         self.wheels.mkdir(parents=True)
-        shutil.copytree(ROOT / "installation", self.root / "installation", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.root / "assistant").mkdir(parents=True)
+        shutil.copy(ROOT / "assistant" / "__init__.py", self.root / "assistant")
+        shutil.copytree(
+            ROOT / "assistant" / "installation",
+            self.root / "assistant" / "installation",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
         shutil.copy(ROOT / "launch.py", self.root)
         # These installations are small, and must not depend on the room on the disk that tests them.
-        limit = self.root / "installation" / "setting_up.py"
+        limit = self.root / "assistant" / "installation" / "setting_up.py"
         text, changes = re.subn(r"(?m)^(FIRST_INSTALL_BYTES = )\S+", r"\g<1>0", limit.read_text(encoding="utf-8"))
         assert changes == 1
         limit.write_text(text, encoding="utf-8")

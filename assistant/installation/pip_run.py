@@ -12,8 +12,8 @@ import threading
 import time
 from collections.abc import Sequence
 
-from installation.environment import Environment, SetupFailed
-from installation.progress import Display, PipActivity, clock
+from assistant.installation.environment import Environment, SetupFailed
+from assistant.installation.progress import Display, PipActivity, clock
 
 FAILURES = (  # (what the output contains, what to tell the owner); the first that fits
     (r"Errno 28|No space left|Disk quota|Errno 122", "the disk is full: free 10 GB, then run this again"),

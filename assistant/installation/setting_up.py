@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from installation.environment import Environment, SetupFailed, Stage, fitting_python
-from installation.pip_run import explain, run_pip
-from installation.progress import Display, clock
+from assistant.installation.environment import Environment, SetupFailed, Stage, fitting_python
+from assistant.installation.pip_run import explain, run_pip
+from assistant.installation.progress import Display, clock
 
 FIRST_INSTALL_BYTES = 10_000_000_000  # 7.1 GB of packages on Linux, where torch brings CUDA, and room to unpack them
 RAW_PROGRESS_PIP = (24, 1)  # the first pip that reports its downloads in a form meant for programs
