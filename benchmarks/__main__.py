@@ -50,6 +50,12 @@ def _answers(runs: int) -> list[Row]:
     return [Row(*row) for row in measure(runs)]
 
 
+def _generation(runs: int) -> list[Row]:
+    from benchmarks.generation import measure
+
+    return [Row(*row) for row in measure(runs)]
+
+
 def _updates(runs: int) -> list[Row]:
     from benchmarks.updates import measure
 
@@ -61,6 +67,7 @@ GROUPS: dict[str, Callable[[int], list[Row]]] = {
     "page": _page,
     "updates": _updates,
     "pipeline": _pipeline,
+    "generation": _generation,
     "answers": _answers,
 }
 
