@@ -38,8 +38,8 @@ def main_colours(image: Image.Image, most: int = 3) -> tuple[ColourShare, ...]:
     small = image.resize(size, Image.Resampling.NEAREST) if scale < 1 else image
     hsv = np.asarray(small.convert("HSV"), dtype=np.float32).reshape(-1, 3)
     names, counts = np.unique(_named(hsv[:, 0] * (360 / 255), hsv[:, 1] / 255, hsv[:, 2] / 255), return_counts=True)
-    shares = [ColourShare(str(n), float(c) / len(hsv)) for n, c in zip(names, counts) if c >= LEAST_SHARE * len(hsv)]
-    return tuple(sorted(shares, key=lambda s: -s.share)[:most])
+    shares = [ColourShare(str(n), float(c) / len(hsv)) for n, c in zip(names, counts, strict=True)]
+    return tuple(sorted((s for s in shares if s.share >= LEAST_SHARE), key=lambda s: -s.share)[:most])
 
 
 def _named(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -57,8 +57,8 @@ class EfficientNetLite2:
         except Exception as error:
             raise EngineFailure(f"Recognising the picture failed: {error}.") from error
         return [
-            tuple(Recognised(self._names[i], p) for i, p in zip(indices, values))
-            for indices, values in zip(top.indices.tolist(), top.values.tolist())
+            tuple(Recognised(self._names[i], p) for i, p in zip(indices, values, strict=True))
+            for indices, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
         ]
 
 

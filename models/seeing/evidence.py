@@ -1,4 +1,4 @@
-"""What can be said of a picture before a language model sees it: objects, text, colours. Kept by the picture's digest."""
+"""What can be said of a picture before a language model sees it: objects, text, colours. Kept by digest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.seeing.text_reader import ReadText, TextReader
 from models.types import Picture
 
 KEPT_PICTURES = 256
-# Below it a guess is wrong more often than right, and a small language model repeats what it is told.
+# Below it a guess is too often wrong, and a small language model repeats what it is told as a fact.
 LEAST_PROBABILITY = 0.25
 MOST_OBJECTS = 3
 
@@ -81,7 +81,7 @@ class EvidenceCollector:
             texts = pool.submit(self._texts, images)
             return {
                 picture.digest: (*found, *read, *_colours(picture.image))
-                for picture, found, read in zip(pictures, objects.result(), texts.result())
+                for picture, found, read in zip(pictures, objects.result(), texts.result(), strict=True)
             }
 
     def _objects(self, images: list[Image.Image]) -> list[tuple[Evidence, ...]]:

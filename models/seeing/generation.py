@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 # Tokens per prefill step: large enough for full speed, small enough that a stop is obeyed within about 0.1 s on a CPU.
 CHUNK = 64
-_NOTHING: Mapping[str, Any] = {}
 
 
 class Decoder(Protocol):
@@ -150,22 +149,21 @@ class TokenLoop:
                 return
             yield token
             if made + 1 < limit and not cancel.cancelled:
-                logits = self._guarded(lambda token=token: self._decoder.forward((token,)))
+                logits = self._guarded(self._decoder.forward, (token,))
 
     def _prefill(self, prompt: Prompt, cancel: CancelToken) -> torch.Tensor | None:
         """The logits that follow the prompt; None when it was cancelled on the way."""
         keep = self._reusable(prompt)
         self.reused_tokens = keep
-        kept = _Cached(prompt.tokens[:keep], prompt.key)
-        self._cached = kept
-        self._guarded(lambda: self._decoder.begin(keep, prompt.inputs))
+        self._cached = _Cached(prompt.tokens[:keep], prompt.key)
+        self._guarded(self._decoder.begin, keep, prompt.inputs)
         logits: torch.Tensor | None = None
         step = len(prompt.tokens) if prompt.whole else CHUNK
         for start in range(keep, len(prompt.tokens), step):
             if cancel.cancelled:
                 return None
             chunk = prompt.tokens[start : start + step]
-            logits = self._guarded(lambda chunk=chunk: self._decoder.forward(chunk))
+            logits = self._guarded(self._decoder.forward, chunk)
             if len(chunk) == CHUNK and not prompt.whole:
                 self._cached = _Cached(prompt.tokens[: start + CHUNK], prompt.key)
         return logits
@@ -175,20 +173,20 @@ class TokenLoop:
         if prompt.whole or prompt.key != self._cached.key:
             return 0
         common = 0
-        for cached, asked in zip(self._cached.tokens, prompt.tokens):
+        for cached, asked in zip(self._cached.tokens, prompt.tokens, strict=False):
             if cached != asked:
                 break
             common += 1
         return min(common, len(prompt.tokens) - 1) // CHUNK * CHUNK
 
-    def _guarded(self, work: Callable[[], Any]) -> Any:
+    def _guarded(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Runs `work`; whatever breaks becomes an `EngineFailure`, and the next prompt starts from nothing.
 
         Memory is given back outside `except`: inside, the traceback still holds the tensors that did not fit.
         """
         try:
             with torch.inference_mode():
-                return work()
+                return work(*arguments)
         except AssistantError:
             raise
         except Exception as error:

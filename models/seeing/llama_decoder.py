@@ -44,7 +44,7 @@ class _Layer:
 
 
 def supports(config: Mapping[str, Any]) -> bool:
-    """Whether a model with this configuration (`config.json`) is of the plain Llama form that `LlamaDecoder` computes."""
+    """Whether a model with this configuration (`config.json`) is of the plain Llama form computed here."""
     return (
         config.get("model_type") == "llama"
         and config.get("hidden_act", "silu") == "silu"
@@ -91,6 +91,7 @@ class LlamaDecoder:
             head = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])  # absent where tied
             self._head = self._product(self._folded(head, weights["model.norm.weight"]))[0]
         self._cache = torch.empty(0)
+        self._length = 0
         self.release()
 
     @classmethod
@@ -176,7 +177,7 @@ class LlamaDecoder:
         cos, sin = self._cos[self._length : end], self._sin[self._length : end]
         mask = self._mask(count, end) if count > 1 else None
         x = F.embedding(torch.tensor(tokens), self._embedding).float()
-        for layer, cache in zip(self._layers, self._cache):
+        for layer, cache in zip(self._layers, self._cache, strict=True):
             turned = layer.qkv[many](self._normalised(x)).view(count, -1, self._head_dim)
             turned = torch.addcmul(turned * cos, turned.roll(self._head_dim // 2, -1), sin)
             cache[:, self._length : end] = turned[:, self._heads :].transpose(0, 1)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from models.interfaces import Evidence, SeenPicture
 from models.types import AudioPart, ImagePart, Message, Picture, Role, TextPart, VideoPart
 
-# Of eight wordings the one with most right answers to 21 questions of fact (15; SmolLM2's own: 14). Mind that words such
-# as "language" or "honest" turn this model to French: with them it no longer knows the capital of France.
+# Of eight wordings the one with most right answers to 21 questions of fact (15; SmolLM2's own: 14). The model is easily
+# led astray: with "answer in the language of the question" it no longer knows the capital of France.
 DEFAULT_SYSTEM = "You are Lucid, a helpful AI assistant. You give short and correct answers in English."
 CERTAIN = 0.6  # probability from which the second guess is not worth mentioning
 MOST_TEXT = 600  # characters of one picture's text that reach the model
@@ -23,11 +23,12 @@ MOST_FRAMES = 8
 
 Seen = Mapping[str, SeenPicture]
 
-_ABOUT_TEXT = frozenset("say says said read reads text word words written write writing sign letter letters".split())
-_ABOUT_COLOUR = frozenset("colour colours color colors coloured colored".split())
+_ABOUT_TEXT = frozenset(("say", "says", "said", "read", "reads", "text", "word", "words", "written", "write", "sign"))
+_ABOUT_COLOUR = frozenset(("colour", "colours", "color", "colors", "coloured", "colored"))
+_SHOWING = ("see", "seen", "look", "looks", "show", "shows", "shown", "describe")
+_POINTING = ("this", "that", "these", "those", "it", "its", "they", "there", "here")
 _ABOUT_PICTURES = frozenset(
-    "picture pictures image images photo photos video frame see seen look looks show shows shown describe this that "
-    "these those it its they there here".split()
+    ("picture", "pictures", "image", "images", "photo", "photos", "video", "frame", *_SHOWING, *_POINTING)
 )
 
 
@@ -106,6 +107,7 @@ def in_words(picture: SeenPicture, question: str = "") -> str:
     The model repeats what it reads: asked what a picture shows, it would answer with the colours if they were there.
     """
     words = _words(question)
+    sentences: tuple[str, ...]
     if words & _ABOUT_TEXT:
         return _text(picture) or f"{_objects(picture)} There are no words in it that I can read.".strip()
     if words & _ABOUT_COLOUR:

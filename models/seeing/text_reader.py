@@ -54,7 +54,7 @@ class TextReader:
             return ()
         lines = [
             ReadText(text.strip(), float(score), _fractions(np.asarray(corners), image))
-            for corners, text, score in zip(found.boxes, found.txts, found.scores)
+            for corners, text, score in zip(found.boxes, found.txts, found.scores, strict=True)
             if text.strip() and score >= LEAST_CONFIDENCE
         ]
         return tuple(in_reading_order(lines))
