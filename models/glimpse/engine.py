@@ -1,0 +1,213 @@
+"""The engine "glimpse": a `VisionLanguageModel` whose language model looks at pictures by cross-attention."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.errors import EngineFailure, EngineUnavailable
+from models.glimpse import WEIGHTS
+from models.glimpse.modeling import WEIGHTS_FILE, GlimpseForConditionalGeneration
+from models.glimpse.processing import IMAGE, GlimpseProcessor
+from models.glimpse.questions import text_note
+from models.glimpse.vision import picture_tensor
+from models.interfaces import GenerationOptions, SeenPicture, TextDelta
+from models.seeing.evidence import EvidenceCollector
+from models.seeing.generation import Prompt, TokenLoop
+from models.seeing.prompt import DEFAULT_SYSTEM, clock
+from models.seeing.transformers_decoder import TransformersDecoder
+from models.streaming import CancelToken
+from models.types import AudioPart, Message, Picture, TextPart, VideoPart
+from models.weights import OnProgress
+
+NAME = "glimpse"
+KEPT_PICTURES = 64
+END_OF_TURN = "<|im_end|>"
+_MARKS = (END_OF_TURN, "<|im_start|>", "<|endoftext|>", IMAGE)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenAttention:
+    """Where the model looked while it wrote one token.
+
+    Attributes:
+        text: the token's text.
+        digest: of the picture.
+        cells: (rows, columns), how much of the attention to this picture fell on each cell; sums to one.
+    """
+
+    text: str
+    digest: str
+    cells: np.ndarray
+
+
+class GlimpseEngine:
+    """Answers about pictures. Without any it is SmolLM2.
+
+    Args:
+        model: with its vision encoder.
+        processor: its processor.
+        evidence: what `look` reports beside (recognised things, read text, colours); read text also enters the prompt.
+        name: as in the catalogue.
+    """
+
+    def __init__(
+        self,
+        model: GlimpseForConditionalGeneration,
+        processor: GlimpseProcessor,
+        evidence: EvidenceCollector | None = None,
+        name: str = NAME,
+    ) -> None:
+        self.name = name
+        self.model, self.processor = model, processor
+        self._evidence = evidence or EvidenceCollector()
+        self._memories: OrderedDict[tuple[str, int], torch.Tensor] = OrderedDict()
+        self._lock = threading.Lock()
+        decoder = TransformersDecoder(model, every_step=True)
+        self.context_tokens = decoder.context_tokens
+        stop = processor.tokenizer.convert_tokens_to_ids(END_OF_TURN)
+        self._loop = TokenLoop(decoder, self._decode, frozenset({stop}))
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(self.processor.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """Tokens that `messages` take as a prompt. Pictures take none: they are looked at from the side."""
+        return len(self.processor.tokens_of(self._text(messages))[0])
+
+    def look(self, messages: Sequence[Message]) -> tuple[SeenPicture, ...]:
+        """What is seen of every picture in `messages`, in order; kept by the pictures' digests."""
+        pictures = [p for m in messages for p in m.pictures]
+        side = self.model.config.image_size
+        seen = self._evidence.look(pictures) if pictures else ()
+        return tuple(replace(s, model_size=(side, side)) for s in seen)
+
+    def stream(
+        self, messages: Sequence[Message], options: GenerationOptions, cancel: CancelToken
+    ) -> Iterator[TextDelta]:
+        """The answer to the last message; see `VisionLanguageModel.stream` and `TokenLoop.stream`."""
+        prompt = self._prompt(messages)
+        if not cancel.cancelled:
+            yield from self._loop.stream(prompt, options, cancel)
+
+    def explain(self, messages: Sequence[Message], answer: str) -> tuple[TokenAttention, ...]:
+        """Where the model looks while it writes `answer`: one entry per token and picture that the token can see.
+
+        The attention is the mean over blocks and heads; what falls on label tokens is left out. Raises `EngineFailure`.
+        """
+        prompt = self._prompt(messages)
+        pictures = [p for m in messages for p in m.pictures]
+        if not pictures:
+            return ()
+        said = self.processor.tokenizer(answer, add_special_tokens=False).input_ids
+        ids = torch.tensor([[*prompt.tokens, *said]])
+        try:
+            with torch.inference_mode():
+                maps = self.model(input_ids=ids, output_cross_attentions=True, **prompt.inputs).cross_attentions
+        except RuntimeError as error:
+            raise EngineFailure(f"The attention could not be computed: {error}.") from error
+        side, per_picture = self.model.config.grid, self.model.memory.tokens
+        mean = torch.stack(list(maps)).float().mean((0, 2))[0]
+        visible = self.model.visible_memory(prompt.inputs["picture_starts"], torch.arange(ids.shape[1]))[0]
+        found = []
+        for place, token in enumerate(said):
+            at = len(prompt.tokens) + place - 1  # the state that predicted this token
+            for number, picture in enumerate(pictures):
+                start = number * per_picture
+                if visible[at, start]:
+                    cells = mean[at, start : start + side**2].view(side, side)
+                    cells = cells / cells.sum().clamp_min(1e-9)
+                    found.append(TokenAttention(self._decode([token]), picture.digest, cells.numpy()))
+        return tuple(found)
+
+    # -- prompts ---------------------------------------------------------------------------------------------------
+
+    def _prompt(self, messages: Sequence[Message]) -> Prompt:
+        tokens, starts = self.processor.tokens_of(self._text(messages))
+        pictures = [p for m in messages for p in m.pictures]
+        if not pictures:
+            return Prompt(tuple(tokens))
+        numbers = [i for m in messages for i in range(len(m.pictures))]
+        memory = self._memory(list(zip(pictures, numbers, strict=True)))
+        key = hashlib.sha256("".join(f"{p.digest}@{s} " for p, s in zip(pictures, starts, strict=True)).encode())
+        with torch.inference_mode():
+            keys_values = self.model.keys_values(memory)
+        inputs = {"picture_keys_values": keys_values, "picture_starts": torch.tensor([starts])}
+        return Prompt(tuple(tokens), inputs, key.hexdigest())
+
+    def _memory(self, pictures: Sequence[tuple[Picture, int]]) -> torch.Tensor:
+        """Memory tokens of all pictures side by side, (1, tokens, size); each picture is looked at once."""
+        with self._lock:
+            for picture, number in pictures:
+                key = (picture.digest, number)
+                if key not in self._memories:
+                    self._memories[key] = self._look_at(picture, number)
+                self._memories.move_to_end(key)
+            wanted = [self._memories[p.digest, n] for p, n in pictures]
+            while len(self._memories) > KEPT_PICTURES:
+                self._memories.popitem(last=False)
+        return torch.cat(wanted, 1)
+
+    def _look_at(self, picture: Picture, number: int) -> torch.Tensor:
+        pixels = picture_tensor(picture.image, self.model.config.image_size)[None]
+        try:
+            with torch.inference_mode():
+                return self.model.remember(pixels, torch.tensor([number]))[0]
+        except RuntimeError as error:
+            raise EngineFailure(f"The picture {picture.source} could not be looked at: {error}.") from error
+
+    def _text(self, messages: Sequence[Message]) -> str:
+        """The chat as text with a mark for every picture, open for the answer."""
+        seen = {s.digest: s for s in self.look(messages)}
+        chat: list[dict[str, Any]] = []
+        for message in messages:
+            words = _harmless("\n".join(_lines(message, seen)))
+            marks = [{"type": "image"} for _ in message.pictures]
+            chat.append({"role": message.role, "content": [*marks, {"type": "text", "text": words}]})
+        if not seen and (not chat or chat[0]["role"] != "system"):
+            chat.insert(0, {"role": "system", "content": DEFAULT_SYSTEM})
+        return str(self.processor.apply_chat_template(chat, add_generation_prompt=True))
+
+
+def _harmless(text: str) -> str:
+    """Text that can neither open nor close a turn nor stand for a picture, wherever it came from."""
+    for mark in _MARKS:
+        text = text.replace(mark, mark.replace("<", "(").replace(">", ")").replace("|", ""))
+    return text
+
+
+def _lines(message: Message, seen: dict[str, SeenPicture]) -> Iterator[str]:
+    """The lines of a message: what was read in its pictures, what was heard, then the text."""
+    for picture in message.pictures:
+        read = " ".join(e.text for e in seen[picture.digest].evidence if e.kind == "text")
+        if read:
+            at = f"At {clock(picture.time)}: " if picture.time is not None else ""
+            yield at + text_note(read[:600])
+    for part in message.parts:
+        if isinstance(part, AudioPart):
+            yield f'The recording says: "{part.transcript.text}"' if part.transcript.text else "The recording has no speech."
+        elif isinstance(part, VideoPart) and part.transcript is not None and part.transcript.text:
+            yield f'The sound of the video says: "{part.transcript.text}"'
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            yield part.text
+
+
+def load_glimpse(folder: Path = WEIGHTS, on_progress: OnProgress | None = None) -> GlimpseEngine:
+    """The engine from a folder with a trained adapter. Raises `EngineUnavailable` when there is none or a package lacks."""
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise EngineUnavailable(
+            f"There are no Glimpse weights in {folder}.", "Train some: python -m models.glimpse.train (docs/GLIMPSE.md)."
+        )
+    if on_progress:
+        on_progress("Loading Glimpse", None)
+    model = GlimpseForConditionalGeneration.from_pretrained(folder)
+    return GlimpseEngine(model, GlimpseProcessor.from_pretrained(folder))
