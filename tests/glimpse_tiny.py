@@ -20,7 +20,8 @@ def tiny_config(**changes: Any) -> GlimpseConfig:
         num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
     )  # fmt: skip
     settings: dict[str, Any] = {
-        "text_config": text, "vision_model": "none", "image_size": 96, "feature_size": 12, "labels": ["cat", "dog", "car"],
+        "text_config": text, "vision_model": "none", "image_size": 96, "feature_size": 12,
+        "labels": ["cat", "dog", "car"],
         "label_tokens": 2, "memory_size": 16, "memory_layers": 1, "memory_heads": 2, "cross_attention_layers": [1, 3],
         "cross_attention_scales": [1.0, 1.0], "cross_attention_ffn": 24, "dropout": 0.1,
     }  # fmt: skip
@@ -37,7 +38,11 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
     )
 
 

@@ -69,10 +69,17 @@ def test_streams_what_generate_makes(engine):
     prompt = engine._prompt([message])
     ids = torch.tensor([prompt.tokens])
     made = engine.model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), **prompt.inputs, max_new_tokens=6, do_sample=False, eos_token_id=2
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        **prompt.inputs,
+        max_new_tokens=6,
+        do_sample=False,
+        eos_token_id=2,
     )
     # Bytes that form no character show as U+FFFD there and as nothing in the stream.
-    expected = engine.processor.tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).replace("\ufffd", "")
+    expected = engine.processor.tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).replace(
+        "\ufffd", ""
+    )
     assert said(engine, message) == expected
 
 
@@ -93,7 +100,9 @@ def test_read_text_stands_before_the_question(engine):
 
 
 def test_pictures_take_no_tokens(engine):
-    assert engine.count_tokens([asks("Hi", picture("green"), picture("blue"))]) == engine.count_tokens([asks("Hi", picture("green"))])
+    assert engine.count_tokens([asks("Hi", picture("green"), picture("blue"))]) == engine.count_tokens(
+        [asks("Hi", picture("green"))]
+    )
 
 
 def test_what_was_heard_is_told(engine):
@@ -152,5 +161,5 @@ def test_a_failure_becomes_an_engine_failure_and_the_next_answer_works(engine, m
 
 
 def test_a_folder_without_weights_says_what_to_do(tmp_path):
-    with pytest.raises(EngineUnavailable, match="models.glimpse.train"):
+    with pytest.raises(EngineUnavailable, match=r"models\.glimpse\.train"):
         load_glimpse(tmp_path)

@@ -29,7 +29,7 @@ def test_cider_of_one_word_in_common_by_hand():
     # Three pictures, one reference each; "dog" is in one picture, "a" in two of three.
     references = [["a dog"], ["a cat"], ["two birds"]]
     dog, a, bigram = math.log(3), math.log(3 / 2), math.log(3)
-    # candidate "dog" : unigram cosine = dog² / (dog · √(dog² + a²)); no bigram; length differs by one bigram (0 against 1)
+    # "dog": unigram cosine = dog² / (dog · √(dog² + a²)); no bigram; the lengths differ by one bigram (0, 1)
     cosine = dog / math.sqrt(dog**2 + a**2)
     expected = 10 * cosine * math.exp(-1 / (2 * 6.0**2)) / 4
     assert cider(["dog", "", ""], references)[0] == pytest.approx(expected)

@@ -79,7 +79,10 @@ def test_the_cache_changes_nothing(model, processor):
     with torch.no_grad():
         whole = model(**inputs).logits
         first = model(
-            input_ids=ids[:, :20], pixel_values=inputs["pixel_values"], picture_starts=inputs["picture_starts"], use_cache=True
+            input_ids=ids[:, :20],
+            pixel_values=inputs["pixel_values"],
+            picture_starts=inputs["picture_starts"],
+            use_cache=True,
         )
         second = model(
             input_ids=ids[:, 20:],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.glimpse.questions import Task
+from models.glimpse.losses import Vocabulary, row_loss
 from models.glimpse.rows import END, REPLY, TURN, collate, pack, system_part
-from models.glimpse.train import Vocabulary, row_loss
+from models.glimpse.tasks import Task
 from models.glimpse.training_set import Example
 from tests.glimpse_tiny import tiny_glimpse, tiny_tokenizer
 
@@ -65,7 +65,11 @@ def test_padding_and_company_change_nothing(model):
     with torch.no_grad():
         both, _ = row_loss(model, Example(collate([long, short], torch.float32), features, labels, probabilities), 0.0)
         parts = [
-            row_loss(model, Example(collate([r], torch.float32), features[i : i + 1], labels[i : i + 1], probabilities[i : i + 1]), 0.0)[0]
+            row_loss(
+                model,
+                Example(collate([r], torch.float32), features[i : i + 1], labels[i : i + 1], probabilities[i : i + 1]),
+                0.0,
+            )[0]
             for i, r in enumerate((long, short))
         ]
     shares = [float(r.weights.sum()) for r in (long, short)]
@@ -86,7 +90,9 @@ def test_a_vocabulary_of_all_tokens_gives_the_exact_loss(model):
     example = Example(collate([row], torch.float32), *looked(model))
     everything = Vocabulary(torch.arange(300), 300)
     with torch.no_grad():
-        assert float(row_loss(model, example, 0.1, everything)[0]) == pytest.approx(float(row_loss(model, example, 0.1)[0]), rel=1e-5)
+        assert float(row_loss(model, example, 0.1, everything)[0]) == pytest.approx(
+            float(row_loss(model, example, 0.1)[0]), rel=1e-5
+        )
 
 
 def test_a_sampled_vocabulary_is_right_on_average(model):

@@ -1,4 +1,4 @@
-"""Glimpse: a small vision-language model, trained in this repository by gated cross-attention between two frozen models.
+"""Glimpse: a small vision-language model: two frozen models, joined by gated cross-attention that is trained here.
 
 Nothing heavy is imported here; `register` and the functions of `engine` do that when they are called.
 """

@@ -106,7 +106,7 @@ def _record(row: dict[str, Any], source: str) -> Record:
 
 
 def _held_out(record: Record) -> Record:
-    """A tenth of the pictures for dev, a tenth for test; for things with names, an eighth of the names for test alone."""
+    """A tenth of the pictures for dev, a tenth for test; of named things, an eighth of the names for test alone."""
     if record.label and share(f"class {record.source} {record.label}") < 1 / 8:
         split = "test"
     else:

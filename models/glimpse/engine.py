@@ -17,7 +17,7 @@ from models.errors import EngineFailure, EngineUnavailable
 from models.glimpse import WEIGHTS
 from models.glimpse.modeling import WEIGHTS_FILE, GlimpseForConditionalGeneration
 from models.glimpse.processing import IMAGE, GlimpseProcessor
-from models.glimpse.questions import text_note
+from models.glimpse.tasks import text_note
 from models.glimpse.vision import picture_tensor
 from models.interfaces import GenerationOptions, SeenPicture, TextDelta
 from models.seeing.evidence import EvidenceCollector
@@ -193,7 +193,11 @@ def _lines(message: Message, seen: dict[str, SeenPicture]) -> Iterator[str]:
             yield at + text_note(read[:600])
     for part in message.parts:
         if isinstance(part, AudioPart):
-            yield f'The recording says: "{part.transcript.text}"' if part.transcript.text else "The recording has no speech."
+            yield (
+                f'The recording says: "{part.transcript.text}"'
+                if part.transcript.text
+                else "The recording has no speech."
+            )
         elif isinstance(part, VideoPart) and part.transcript is not None and part.transcript.text:
             yield f'The sound of the video says: "{part.transcript.text}"'
     for part in message.parts:
@@ -202,10 +206,11 @@ def _lines(message: Message, seen: dict[str, SeenPicture]) -> Iterator[str]:
 
 
 def load_glimpse(folder: Path = WEIGHTS, on_progress: OnProgress | None = None) -> GlimpseEngine:
-    """The engine from a folder with a trained adapter. Raises `EngineUnavailable` when there is none or a package lacks."""
+    """The engine from a folder with a trained adapter. Raises `EngineUnavailable` when it or a package is missing."""
     if not (folder / WEIGHTS_FILE).is_file():
         raise EngineUnavailable(
-            f"There are no Glimpse weights in {folder}.", "Train some: python -m models.glimpse.train (docs/GLIMPSE.md)."
+            f"There are no Glimpse weights in {folder}.",
+            "Train some: python -m models.glimpse.train (docs/GLIMPSE.md).",
         )
     if on_progress:
         on_progress("Loading Glimpse", None)

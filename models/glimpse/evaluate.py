@@ -1,63 +1,94 @@
-"""Measures Glimpse."""
+"""Measures Glimpse: `python -m models.glimpse.evaluate --data DIR --work DIR --split test --json FILE`."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import logging
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
-from models.glimpse.features import Looked
+from models import weights
+from models.glimpse import WEIGHTS
+from models.glimpse.data import PictureFolder, drawn_records
+from models.glimpse.features import PLAIN, FeatureStore, Looked
+from models.glimpse.measures import MEASURES, Bench
 from models.glimpse.modeling import GlimpseForConditionalGeneration
-from models.glimpse.questions import CAPTION_PROMPTS
-from models.glimpse.rows import END, REPLY, TURN
+from models.glimpse.vision import picture_tensor
+
+log = logging.getLogger(__name__)
 
 
-@torch.no_grad()
-def answers(
-    model: GlimpseForConditionalGeneration,
-    tokenizer: Any,
-    looked: Sequence[Looked],
-    questions: Sequence[str],
-    *,
-    beams: int = 1,
-    max_new_tokens: int = 32,
-    batch: int = 20,
-) -> list[str]:
-    """One answer to each question about its picture; questions of equal length go through together."""
-    end = tokenizer(END, add_special_tokens=False).input_ids[0]
-    header = len(tokenizer(TURN, add_special_tokens=False).input_ids)
-    prompts = [tokenizer(TURN + q + REPLY, add_special_tokens=False).input_ids for q in questions]
-    said = [""] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    start = 0
-    while start < len(order):
-        group = [i for i in order[start : start + batch] if len(prompts[i]) == len(prompts[order[start]])]
-        memory = model.memory(
-            torch.stack([looked[i].features for i in group]),
-            torch.stack([looked[i].labels for i in group]),
-            torch.stack([looked[i].probabilities for i in group]),
-        )
-        ids = torch.tensor([prompts[i] for i in group])
-        made = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            picture_keys_values=model.keys_values(memory),
-            picture_starts=torch.full((len(group), 1), header),
-            max_new_tokens=max_new_tokens,
-            num_beams=beams,
-            do_sample=False,
-            eos_token_id=end,
-            pad_token_id=end,
-        )
-        for i, tokens in zip(group, made[:, ids.shape[1] :], strict=True):
-            said[i] = tokenizer.decode(tokens, skip_special_tokens=True).strip()
-        start += len(group)
-    return said
+def blank_look(model: GlimpseForConditionalGeneration) -> Looked:
+    """What the encoder sees in an even grey picture."""
+    if model.vision is None:
+        raise ValueError("this Glimpse has no vision encoder")
+    side = model.config.image_size
+    features, logits = model.vision(picture_tensor(Image.new("RGB", (side, side), (127, 127, 127)), side)[None])
+    top = logits[0].float().softmax(-1).topk(model.config.label_tokens)
+    return Looked(features[0].to(torch.bfloat16), top.indices, top.values)
 
 
-def greedy_captions(
-    model: GlimpseForConditionalGeneration, tokenizer: Any, looked: Sequence[Looked], beams: int = 1
-) -> list[str]:
-    """One caption per picture, with the first of the prompts that training used."""
-    return answers(model, tokenizer, looked, [CAPTION_PROMPTS[0]] * len(looked), beams=beams)
+def evaluate(bench: Bench, measures: Sequence[str]) -> dict[str, Any]:
+    """All figures of the named measures."""
+    figures: dict[str, Any] = {}
+    for name in measures:
+        began = time.monotonic()
+        figures.update(MEASURES[name](bench))
+        log.info("%s: %.0f s", name, time.monotonic() - began)
+    return figures
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as lines: name, value, interval, number of cases."""
+    rows = [(n, f) for n, f in figures.items() if isinstance(f, dict)]
+    width = max((len(n) for n, _ in rows), default=0)
+    return "\n".join(f"{n:{width}}  {f['value']:6.3f}  [{f['low']:.3f}, {f['high']:.3f}]  n={f['n']}" for n, f in rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    from transformers import AutoTokenizer
+
+    p = argparse.ArgumentParser(prog="python -m models.glimpse.evaluate", description="Measure Glimpse.")
+    p.add_argument("--data", type=Path, required=True, help="folder of pictures and .jsonl files (docs/GLIMPSE.md)")
+    p.add_argument("--work", type=Path, required=True, help="folder for the pictures' features")
+    p.add_argument("--weights", type=Path, default=WEIGHTS)
+    p.add_argument("--split", default="dev", choices=("dev", "test"))
+    p.add_argument("--sets", nargs="*", default=[], help="names of the .jsonl files to use (all)")
+    p.add_argument("--measures", nargs="*", default=list(MEASURES), choices=list(MEASURES))
+    p.add_argument("--most", type=int, default=400, help="pictures per measure")
+    p.add_argument("--drawn", type=int, default=400, help="drawn scenes")
+    p.add_argument("--beams", type=int, default=3)
+    p.add_argument("--json", type=Path, help="where the figures go")
+    args = p.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(2)
+    model = GlimpseForConditionalGeneration.from_pretrained(args.weights)
+    pictures = PictureFolder(args.data)
+    records = [r for r in pictures.records(args.sets) if r.split == args.split] + drawn_records(
+        {args.split: args.drawn}
+    )
+    store = FeatureStore(args.work / "features", model.config.grid**2, model.config.feature_size)
+    if model.vision is None:
+        raise ValueError("this Glimpse has no vision encoder")
+    for source in sorted({r.source for r in records}):
+        chosen = [r for r in records if r.source == source]
+        if not all((r.name, PLAIN) in store for r in chosen):
+            store.add(chosen, PLAIN, pictures, model.vision, model.config.image_size)
+    tokenizer = AutoTokenizer.from_pretrained(weights.smollm2_folder(), local_files_only=True)
+    bench = Bench(model, tokenizer, store, records, blank_look(model), args.most, args.beams)
+    figures = evaluate(bench, args.measures)
+    log.info("%s split of %s\n%s", args.split, args.data.name, table(figures))
+    if args.json:
+        facts = {"split": args.split, "weights": str(args.weights.name), "beams": args.beams, "figures": figures}
+        args.json.write_text(json.dumps(facts, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -25,7 +25,7 @@ CHUNK = 16
 
 
 def view_of(image: Image.Image, view: str, name: str) -> Image.Image:
-    """`image` as a view shows it: "plain", "flip" (mirrored), "crop1", "crop2" … (80 to 95 % of it; even ones mirrored)."""
+    """`image` as a view shows it: "plain", "flip" (mirrored), "crop1", "crop2" … (80 to 95 %; even ones mirrored)."""
     if view == PLAIN:
         return image
     if view == FLIP:

@@ -16,7 +16,7 @@ from models.glimpse.configuration import GlimpseConfig
 
 
 class MemoryLayer(nn.Module):
-    """A pre-norm transformer layer over memory tokens. Its output projections start at zero: at first it is identity."""
+    """A pre-norm transformer layer over memory tokens. Its output projections start at zero: it is identity then."""
 
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -46,6 +46,10 @@ class PictureMemory(nn.Module):
     Per picture: one token per cell of the feature map (with its position), one for the whole map, and one per likely
     label, made from the language model's own embedding of the label's name: features and decisions together.
     """
+
+    feature_mean: Tensor
+    feature_scale: Tensor
+    label_embeddings: Tensor
 
     def __init__(self, config: GlimpseConfig) -> None:
         super().__init__()
@@ -127,9 +131,7 @@ class GatedCrossAttention(nn.Module):
         batch, tokens, size = memory.shape
         return self.key_value(memory).view(batch, tokens, 2, self.heads, size // self.heads).permute(0, 2, 3, 1, 4)
 
-    def forward(
-        self, hidden: Tensor, keys_values: Tensor, visible: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, keys_values: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
         """Looks.
 
         Args:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_PERSON = "person people someone group crowd player players adult adults kid kids child children toddler baby team couple they"
+_PERSON = (
+    "person people someone group crowd player players adult adults kid kids child children toddler baby team couple"
+)
 _RIDER = "rider biker cyclist skateboarder snowboarder skier surfer climber hiker runner dancer worker performer"
 
 
@@ -32,7 +34,7 @@ THINGS = (
     _thing("a woman", "woman women lady ladies female", f"{_PERSON} {_RIDER} girl girls she her mother bride"),
     _thing("a boy", "boy boys", f"{_PERSON} {_RIDER} man he his son"),
     _thing("a girl", "girl girls", f"{_PERSON} {_RIDER} woman lady she her daughter"),
-    _thing("a child", "child children kid kids boy boys girl girls toddler baby", "person people someone group crowd young"),
+    _thing("a child", "child children kid kids boy boys girl girls toddler baby", "person people someone group crowd"),
     _thing("a person", "person people man men woman women boy boys girl girls child children guy lady kid kids toddler "
            "baby player players skier surfer climber biker cyclist snowboarder skateboarder hiker someone",
            "group crowd rider riding team couple performer his her he she racer driver horse motorcycle hand leg legs"),
@@ -46,7 +48,7 @@ THINGS = (
     _thing("a motorcycle", "motorcycle motorcycles motorbike motorcyclist", "bike biker rider motocross riding"),
     _thing("a car", "car cars truck trucks taxi van jeep", "vehicle traffic street road race"),
     _thing("a boat", "boat boats kayak canoe raft ship sailboat", "water river lake ocean"),
-    _thing("a skateboard", "skateboard skateboarder skateboarding skateboarders skateboards", "board skater skating ramp"),
+    _thing("a skateboard", "skateboard skateboarder skateboarding skateboarders skateboards", "board skater ramp"),
     _thing("a surfboard", "surfboard surfboards surfer surfers surfing", "board wave surf"),
     _thing("a snowboard", "snowboard snowboarder snowboarding snowboarders", "ski skis skier skiing board snow"),
     _thing("a frisbee", "frisbee", "disc toy object"),
@@ -94,26 +96,146 @@ STILL = frozenset({"sitting", "sleeping", "reading", "standing", "eating"})
 MOVING = frozenset({"running", "jumping", "swimming", "climbing", "riding", "dancing", "skiing"})
 
 COLOURS = (
-    "black white brown red blue green yellow orange pink purple tan grey gray".split()
+    ["black", "white", "brown", "red", "blue", "green", "yellow", "orange", "pink", "purple", "tan", "grey", "gray"]
 )  # fmt: skip
-COLOUR_OF = (
-    "dog puppy horse cat bird shirt t-shirt jacket dress hat cap coat shorts pants car ball bike helmet sweater suit hair boat "
-    "truck toy frisbee bicycle motorcycle skirt uniform wall umbrella jersey vest top shoes"
-).split()
+COLOUR_OF = [
+    "dog",
+    "puppy",
+    "horse",
+    "cat",
+    "bird",
+    "shirt",
+    "t-shirt",
+    "jacket",
+    "dress",
+    "hat",
+    "cap",
+    "coat",
+    "shorts",
+    "pants",
+    "car",
+    "ball",
+    "bike",
+    "helmet",
+    "sweater",
+    "suit",
+    "hair",
+    "boat",
+    "truck",
+    "toy",
+    "frisbee",
+    "bicycle",
+    "motorcycle",
+    "skirt",
+    "uniform",
+    "wall",
+    "umbrella",
+    "jersey",
+    "vest",
+    "top",
+    "shoes",
+]
 PLURAL = frozenset({"shorts", "pants", "shoes"})
 NUMBERS = {"two": 2, "three": 3, "four": 4, "five": 5}
 COUNTED = {
-    "dog": "dogs", "man": "men", "woman": "women", "boy": "boys", "girl": "girls", "child": "children", "person": "people",
+    "dog": "dogs", "man": "men", "woman": "women", "boy": "boys", "girl": "girls", "child": "children",
+    "person": "people",
     "horse": "horses", "kid": "kids", "player": "players",
 }  # fmt: skip
 SUBJECTS = frozenset(
-    "man men woman women boy boys girl girls child children person people dog dogs guy lady kid kids toddler baby player "
-    "players skier surfer climber biker cyclist snowboarder skateboarder hiker horse bird group couple crowd".split()
+    [
+        "man",
+        "men",
+        "woman",
+        "women",
+        "boy",
+        "boys",
+        "girl",
+        "girls",
+        "child",
+        "children",
+        "person",
+        "people",
+        "dog",
+        "dogs",
+        "guy",
+        "lady",
+        "kid",
+        "kids",
+        "toddler",
+        "baby",
+        "player",
+        "players",
+        "skier",
+        "surfer",
+        "climber",
+        "biker",
+        "cyclist",
+        "snowboarder",
+        "skateboarder",
+        "hiker",
+        "horse",
+        "bird",
+        "group",
+        "couple",
+        "crowd",
+    ]
 )
 PLACES = frozenset(
-    "water snow grass field beach street pool ocean lake river park woods forest sand road track mountain hill air city "
-    "playground sidewalk yard room stage bench dirt path wall trail building pond kitchen restaurant store gym boat bed couch "
-    "chair table cliff rock court skatepark ramp lawn sea waves wave tree fence".split()
+    [
+        "water",
+        "snow",
+        "grass",
+        "field",
+        "beach",
+        "street",
+        "pool",
+        "ocean",
+        "lake",
+        "river",
+        "park",
+        "woods",
+        "forest",
+        "sand",
+        "road",
+        "track",
+        "mountain",
+        "hill",
+        "air",
+        "city",
+        "playground",
+        "sidewalk",
+        "yard",
+        "room",
+        "stage",
+        "bench",
+        "dirt",
+        "path",
+        "wall",
+        "trail",
+        "building",
+        "pond",
+        "kitchen",
+        "restaurant",
+        "store",
+        "gym",
+        "boat",
+        "bed",
+        "couch",
+        "chair",
+        "table",
+        "cliff",
+        "rock",
+        "court",
+        "skatepark",
+        "ramp",
+        "lawn",
+        "sea",
+        "waves",
+        "wave",
+        "tree",
+        "fence",
+    ]
 )
 NOT_SHOWN = (
     "What is the person's name?",

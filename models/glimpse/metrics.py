@@ -82,7 +82,7 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], longest
 def interval(
     count: int, statistic: Callable[[Sequence[int]], float], *, samples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of `statistic`, which takes indices drawn with replacement out of `count`."""
+    """The 95 % percentile bootstrap interval of `statistic`, which takes `count` indices drawn with replacement."""
     if count == 0:
         return (0.0, 0.0)
     rng = random.Random(seed)

@@ -1,16 +1,24 @@
-"""Glimpse: SmolLM2 that looks at pictures through gated cross-attention. Language model and vision encoder stay frozen."""
+"""Glimpse: SmolLM2 looks at pictures through gated cross-attention. It and the vision encoder stay frozen."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Cache, DynamicCache, GenerationMixin, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    Cache,
+    DynamicCache,
+    GenerationMixin,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+)
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import ModelOutput
 
@@ -45,9 +53,9 @@ class GlimpseOutput(ModelOutput):
 class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """The whole model.
 
-    Pictures come as `pixel_values`, uint8 (batch, pictures, 3, side, side), and `picture_starts`, (batch, pictures): the
-    index of the first text token that may look at each one, or -1 where a row has fewer pictures. A text token sees the
-    pictures with the latest start that is not after it: those of the last message that had any. Without pictures the
+    Pictures come as `pixel_values`, uint8 (batch, pictures, 3, side, side), and `picture_starts` (batch, pictures):
+    the index of the first text token that may look at each one, or -1 where a row has fewer pictures. A text token sees
+    the pictures with the latest start that is not after it: those of the last message that had any. Without pictures the
     logits are bit for bit the language model's.
     """
 
@@ -55,6 +63,9 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
     config: GlimpseConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
+    language_model: LlamaForCausalLM
+    memory: PictureMemory
+    blocks: nn.ModuleList
     _supports_sdpa = True
     _no_split_modules = ["LlamaDecoderLayer", "GatedCrossAttention"]
 
@@ -66,7 +77,9 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
     ) -> None:
         super().__init__(config)
         own = language_model is None
-        self.language_model = language_model if language_model is not None else LlamaForCausalLM(config.text_config)
+        self.language_model = (
+            language_model if language_model is not None else LlamaForCausalLM(cast(LlamaConfig, config.text_config))
+        )
         self.vision = vision
         self.memory = PictureMemory(config)
         self.blocks = nn.ModuleList(
@@ -89,11 +102,13 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
             if name.endswith(("attention_out.weight", "ffn_out.weight")):
                 nn.init.zeros_(parameter)
             elif parameter.dim() == 2:
-                nn.init.normal_(parameter, std=std if "position" in name or "index" in name else parameter.shape[1] ** -0.5)
+                nn.init.normal_(
+                    parameter, std=std if "position" in name or "index" in name else parameter.shape[1] ** -0.5
+                )
         nn.init.zeros_(self.memory.picture_index)
-        layers = self.language_model.model.layers
+        layers = cast("list[Any]", self.language_model.model.layers)
         with torch.no_grad():
-            for block, index in zip(self.blocks, self.config.cross_attention_layers, strict=False):
+            for block, index in zip(cast("list[Any]", self.blocks), self.config.cross_attention_layers, strict=False):
                 block.attention_norm.weight.copy_(layers[index].input_layernorm.weight)
                 block.ffn_norm.weight.copy_(layers[index].post_attention_layernorm.weight)
 
@@ -107,12 +122,17 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def embed_labels(self, tokenizer: Any) -> None:
         """Fills the label embeddings: each label's mean over the language model's embeddings of its name's tokens."""
-        table = self.language_model.get_input_embeddings().weight.detach()
-        rows = [table[tokenizer(" " + name, add_special_tokens=False).input_ids].float().mean(0) for name in self.config.labels]
+        table = cast(nn.Embedding, self.get_input_embeddings()).weight.detach()
+        rows = [
+            table[tokenizer(" " + name, add_special_tokens=False).input_ids].float().mean(0)
+            for name in self.config.labels
+        ]
         if rows:
             self.memory.label_embeddings = torch.stack(rows).to(self.memory.label_embeddings)
 
-    def save_pretrained(self, save_directory: str | Path, frozen: bool = False, **kwargs: Any) -> None:
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | Path, frozen: bool = False, **kwargs: Any
+    ) -> None:
         """Writes the configuration and the adapter; with `frozen` also the language model (for one of one's own)."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +171,8 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         vision = None
         if config.vision_model == "efficientnet-lite2":
             vision = VisionEncoder.pretrained(config.vision_model, weights.efficientnet_lite2_file())
-        model = cls(config, language_model, vision).to(kind)
+        model = cls(config, cast(LlamaForCausalLM, language_model), vision)
+        cast(nn.Module, model).to(cast(torch.dtype, kind))
         model.load_adapter_state(load_file(folder / WEIGHTS_FILE))
         if config.labels:
             from transformers import AutoTokenizer
@@ -185,8 +206,8 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return self.memory(features, likeliest.indices, likeliest.values, index), logits
 
     def keys_values(self, memory: Tensor) -> Tensor:
-        """Memory (batch, tokens, size) → keys and values for every block: (batch, blocks, 2, heads, tokens, head size)."""
-        return torch.stack([block.keys_values(memory) for block in self.blocks], 1)
+        """Memory (batch, tokens, size) → every block's keys and values (batch, blocks, 2, heads, tokens, head size)."""
+        return torch.stack([cast(GatedCrossAttention, block).keys_values(memory) for block in self.blocks], 1)
 
     def encode_pictures(self, pixel_values: Tensor, picture_starts: Tensor) -> Tensor:
         """Keys and values of a batch's pictures, those of one row side by side along the tokens."""
@@ -289,7 +310,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         attentions: list[Tensor] | None = [] if output_cross_attentions else None
         hidden = self.run_layers(
             embeds,
-            mask,
+            cast("Tensor | None", mask),
             position_ids,
             keys_values=picture_keys_values,
             visible=visible,
@@ -312,14 +333,16 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     # -- generation ------------------------------------------------------------------------------------------------
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **kwargs: Any) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As transformers does it; after the first step the pictures travel as keys and values."""
-        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
         if inputs.get("picture_keys_values") is not None:
             inputs.pop("pixel_values", None)
         return inputs
 
-    def _update_model_kwargs_for_generation(self, outputs: Any, model_kwargs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _update_model_kwargs_for_generation(  # type: ignore[override]
+        self, outputs: Any, model_kwargs: dict[str, Any], **kwargs: Any
+    ) -> dict[str, Any]:
         updated = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
         updated["picture_keys_values"] = outputs.picture_keys_values
         return updated

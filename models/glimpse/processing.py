@@ -57,7 +57,7 @@ class GlimpseProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> GlimpseProcessor:  # type: ignore[override]
-        """The processor of a Glimpse folder, with the tokenizer of its language model (the packaged one, or its own)."""
+        """The processor of a Glimpse folder, with its language model's tokenizer (the packaged one, or its own)."""
         from models import weights
 
         folder = Path(pretrained_model_name_or_path)
@@ -70,7 +70,7 @@ class GlimpseProcessor(ProcessorMixin):
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "pixel_values", "picture_starts"]
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         images: Any = None,
         text: str | Sequence[str] | None = None,
@@ -85,7 +85,7 @@ class GlimpseProcessor(ProcessorMixin):
             text: one text or several; with several, the shorter are padded on the left.
 
         Returns:
-            `input_ids`, `attention_mask`, and if there are pictures `pixel_values` (texts, pictures, 3, side, side;
+            `input_ids`, `attention_mask`, and with pictures `pixel_values` (texts, pictures, 3, side, side;
             uint8) and `picture_starts` (texts, pictures; -1 where a text has fewer).
 
         Raises:
@@ -107,7 +107,10 @@ class GlimpseProcessor(ProcessorMixin):
         if most:
             blank = torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8)
             data["pixel_values"] = torch.stack(
-                [torch.stack([picture_tensor(p, self.image_size) for p in own] + [blank] * (most - len(own))) for own in pictures]
+                [
+                    torch.stack([picture_tensor(p, self.image_size) for p in own] + [blank] * (most - len(own)))
+                    for own in pictures
+                ]
             )
             data["picture_starts"] = torch.tensor(
                 [[s + longest - len(ids) for s in starts] + [-1] * (most - len(starts)) for ids, starts in parsed]

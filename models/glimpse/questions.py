@@ -6,49 +6,13 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from models.glimpse import lexicon
 from models.glimpse.data import Record
 from models.glimpse.scene_questions import scene_questions
+from models.glimpse.tasks import Task, with_article, words_of
 
-CAPTION_PROMPTS = (
-    "Describe the picture in one sentence.",
-    "What is in this picture?",
-    "Describe the picture.",
-    "What do you see?",
-    "Write a short caption for this picture.",
-)
 CANNOT_TELL = "I can't tell that from the picture."
-
-
-@dataclass(frozen=True)
-class Task:
-    """One question with one or more right answers, each of them learned. `kind` names the skill."""
-
-    kind: str
-    question: str
-    answers: tuple[str, ...]
-
-
-def clean_caption(text: str) -> str:
-    """A caption as a sentence: first letter large, no space before the full stop."""
-    text = re.sub(r"\s+([.,!?'])", r"\1", text.strip()).rstrip(" .")
-    return text[:1].upper() + text[1:] + "." if text else ""
-
-
-def words_of(text: str) -> list[str]:
-    return re.findall(r"[a-z][a-z'\-]*", text.lower())
-
-
-def caption_task(record: Record, mirrored: bool = False) -> Task | None:
-    """The description of a picture. In a mirrored view the captions that name a side are left out."""
-    captions = [clean_caption(c) for c in record.captions]
-    captions = [c for c in captions if c and not (mirrored and {"left", "right"} & set(words_of(c)))]
-    if not captions:
-        return None
-    prompt = CAPTION_PROMPTS[random.Random(record.name).randrange(len(CAPTION_PROMPTS))]
-    return Task("caption", prompt, tuple(dict.fromkeys(captions)))
 
 
 class QuestionMaker:
@@ -67,7 +31,9 @@ class QuestionMaker:
         # The square root flattens the frequencies: a man is in nearly every second picture.
         self._weights = [counts[t.name] ** 0.5 + 1 for t in self._things]
         self._objects = Counter(name for r in records for name, _ in r.objects)
-        self._labels = {s: sorted({r.label for r in records if r.source == s and r.label}) for s in {r.source for r in records}}
+        self._labels = {
+            s: sorted({r.label for r in records if r.source == s and r.label}) for s in {r.source for r in records}
+        }
 
     def make(self, record: Record, rng: random.Random, count: int) -> list[Task]:
         """About `count` different questions about a picture; fewer where little is known of it."""
@@ -134,16 +100,10 @@ class QuestionMaker:
         return Task("label check", f"Is this {name}?", (answer,))
 
 
-def with_article(name: str) -> str:
-    """`name` with "a" or "an"; plural and mass words go as they are."""
-    lowered = name.lower()
-    if lowered.endswith("s") and not lowered.endswith("ss"):
-        return lowered
-    return f"{'an' if lowered[:1] in 'aeiou' else 'a'} {lowered}"
-
-
 def _is_there(name: str, truth: bool, rng: random.Random) -> Task:
-    question = rng.choice(("Is there {}?", "Is there {} in the picture?", "Can you see {}?", "Do you see {} here?")).format(name)
+    question = rng.choice(
+        ("Is there {}?", "Is there {} in the picture?", "Can you see {}?", "Do you see {} here?")
+    ).format(name)
     bare = name.removeprefix("a ").removeprefix("an ")
     return Task("presence", question, (f"Yes, there is {name}." if truth else f"No, there is no {bare}.",))
 
@@ -162,10 +122,19 @@ def action(record: Record, rng: random.Random) -> Task | None:
             return None
         verb, truth = rng.choice(sorted(excluded)), False
     answer = f"Yes, someone is {verb}." if truth else f"No, no one is {verb}."
-    animal = {"dog", "dogs", "horse", "bird"} & words and not {"man", "woman", "boy", "girl", "person", "people"} & words
+    animal = {"dog", "dogs", "horse", "bird"} & words and not {
+        "man",
+        "woman",
+        "boy",
+        "girl",
+        "person",
+        "people",
+    } & words
     if animal:
         beast = sorted({"dog", "dogs", "horse", "bird"} & words)[0].rstrip("s")
-        return Task("action", f"Is the {beast} {verb}?", (f"Yes, it is {verb}." if truth else f"No, it is not {verb}.",))
+        return Task(
+            "action", f"Is the {beast} {verb}?", (f"Yes, it is {verb}." if truth else f"No, it is not {verb}.",)
+        )
     return Task("action", f"Is anyone {verb}?", (answer,))
 
 
@@ -205,9 +174,15 @@ def colour_check(record: Record, rng: random.Random) -> Task | None:
     noun = rng.choice(sorted(found))
     name = next(iter(found[noun]))
     if rng.random() < 0.5:
-        return Task("colour check", f"{_is(noun).title()} the {noun} {name}?", (f"Yes, the {noun} {_is(noun)} {name}.",))
+        return Task(
+            "colour check", f"{_is(noun).title()} the {noun} {name}?", (f"Yes, the {noun} {_is(noun)} {name}.",)
+        )
     near = {"brown": {"tan", "orange", "black"}, "tan": {"brown", "white", "yellow"}, "grey": {"white", "black", "tan"}}
-    others = [c for c in ("black", "white", "brown", "red", "blue", "green", "yellow") if c != name and c not in near.get(name, ())]
+    others = [
+        c
+        for c in ("black", "white", "brown", "red", "blue", "green", "yellow")
+        if c != name and c not in near.get(name, ())
+    ]
     wrong = rng.choice(others)
     return Task("colour check", f"{_is(noun).title()} the {noun} {wrong}?", (f"No, the {noun} {_is(noun)} {name}.",))
 
@@ -222,9 +197,15 @@ def count_of(record: Record, rng: random.Random) -> Task | None:
             for word, value in lexicon.NUMBERS.items():
                 if re.search(rf"\b{word}( \w+)?( \w+)? {plural}\b", text):
                     votes[single, value] += 1
-            if re.match(rf"(a|one|the)( \w+)? {single}\b", text) and f" {plural} " not in text and "another" not in words:
+            if (
+                re.match(rf"(a|one|the)( \w+)? {single}\b", text)
+                and f" {plural} " not in text
+                and "another" not in words
+            ):
                 votes[single, 1] += 1
-    agreed = [(k, v) for (k, v), n in votes.items() if n >= 2 and sum(m for (k2, _), m in votes.items() if k2 == k) == n]
+    agreed = [
+        (k, v) for (k, v), n in votes.items() if n >= 2 and sum(m for (k2, _), m in votes.items() if k2 == k) == n
+    ]
     # One is the commonest answer by far; most of the time another is preferred.
     several = [kv for kv in agreed if kv[1] > 1]
     if not agreed or (not several and rng.random() < 0.6):
@@ -262,7 +243,9 @@ def doing(record: Record, rng: random.Random) -> Task | None:
         rest = re.sub(r"\s+([.,!?'])", r"\1", rest)
         match = re.match(r"(?:(is|are) )?([a-z]+ing\b.*)", rest)
         if match and not match[2].startswith(("wearing", "during", "standing in front")):
-            verb = match[1] or ("are" if noun in {"men", "women", "boys", "girls", "children", "people", "dogs", "kids"} else "is")
+            verb = match[1] or (
+                "are" if noun in {"men", "women", "boys", "girls", "children", "people", "dogs", "kids"} else "is"
+            )
             answer = f"The {noun} {verb} {match[2]}."
             return Task("doing", f"What {verb} the {noun} doing?", (answer,))
     return None
@@ -273,16 +256,22 @@ def who(record: Record, rng: random.Random) -> Task | None:
     if not phrases:
         return None
     phrase = rng.choice(phrases)
-    return Task("who", rng.choice(("Who is in the picture?", "Who or what is the picture about?")), (phrase.capitalize() + ".",))
+    return Task(
+        "who", rng.choice(("Who is in the picture?", "Who or what is the picture about?")), (phrase.capitalize() + ".",)
+    )
 
 
 def where(record: Record, rng: random.Random) -> Task | None:
     for caption in rng.sample(record.captions, len(record.captions)):
         text = " ".join(words_of(caption))
-        match = re.search(r"\b((?:in|on|at|through|across|near|by|along|into|over) (?:the|a|an)?(?: [a-z\-]+){0,2}? ?([a-z]+))$", text)
+        match = re.search(
+            r"\b((?:in|on|at|through|across|near|by|along|into|over) (?:the|a|an)?(?: [a-z\-]+){0,2}? ?([a-z]+))$", text
+        )
         found = subject(caption)
         if match and match[2] in lexicon.PLACES and found:
-            verb = "are" if found[1] in {"men", "women", "boys", "girls", "children", "people", "dogs", "kids"} else "is"
+            verb = (
+                "are" if found[1] in {"men", "women", "boys", "girls", "children", "people", "dogs", "kids"} else "is"
+            )
             return Task("where", f"Where {verb} the {found[1]}?", (match[1].capitalize() + ".",))
     return None
 
@@ -311,27 +300,6 @@ def statement(record: Record, rng: random.Random) -> Task | None:
         return None
     sentence, truth = record.statement
     sentence = sentence.strip().rstrip(".")
-    return Task("statement", f"True or false: {sentence[:1].lower() + sentence[1:]}.", ("True." if truth else "False.",))
-
-
-READ_WORDS = (
-    "stop exit open closed sale cafe hotel push pull danger warning police taxi bus station library museum park school street "
-    "market pharmacy bakery welcome parking entrance toilet bank post office pizza coffee tea books music garden city river "
-    "room floor menu free wifi cash only private road work ahead slow speed limit north south east west"
-).split()
-
-
-def reading_tasks(rng: random.Random, count: int) -> tuple[str, list[Task]]:
-    """A line saying what OCR read (as the engine writes it), and questions that are answered from it."""
-    words = [rng.choice(READ_WORDS) for _ in range(rng.randint(1, 5))]
-    if rng.random() < 0.3:
-        words.insert(rng.randrange(len(words) + 1), str(rng.randint(1, 2030)))
-    text = " ".join(words)
-    text = rng.choice((text.upper(), text.title(), text))
-    questions = ["What does the sign say?", "What is written in the picture?", "Read the text.", "What does it say?"]
-    return text_note(text), [Task("read", q, (f'It says "{text}".',)) for q in rng.sample(questions, min(count, 4))]
-
-
-def text_note(text: str) -> str:
-    """How text that OCR read in a picture is told to the model, on a line of its own before the question."""
-    return f'Text in the picture: "{text}"'
+    return Task(
+        "statement", f"True or false: {sentence[:1].lower() + sentence[1:]}.", ("True." if truth else "False.",)
+    )

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.glimpse.questions import Task
+from models.glimpse.tasks import Task
 
 TURN = "<|im_start|>user\n"
 REPLY = "<|im_end|>\n<|im_start|>assistant\n"

@@ -149,9 +149,7 @@ def _presence(scene: Scene, rng: random.Random) -> tuple[str, str] | None:
 
 def _describe(scene: Scene, rng: random.Random) -> tuple[str, str] | None:
     groups = Counter((s.colour, s.shape) for s in scene.shapes)
-    parts = [
-        article(f"{c} {s}") if n == 1 else f"{NUMBER_NAMES[n]} {c} {plural(s)}" for (c, s), n in groups.items()
-    ]
+    parts = [article(f"{c} {s}") if n == 1 else f"{NUMBER_NAMES[n]} {c} {plural(s)}" for (c, s), n in groups.items()]
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
     prompt = rng.choice(("Describe the picture in one sentence.", "What is in this picture?", "What do you see?"))
     return prompt, f"{listed[0].upper()}{listed[1:]} on a {scene.background} background."

@@ -91,7 +91,9 @@ def _free_box(
         size = rng.uniform(0.14, largest)
         left, top = rng.uniform(0.02, 0.98 - size), rng.uniform(0.02, 0.98 - size)
         box = (left, top, left + size, top + size)
-        if all(box[2] + 0.02 < o[0] or o[2] + 0.02 < box[0] or box[3] + 0.02 < o[1] or o[3] + 0.02 < box[1] for o in taken):
+        if all(
+            box[2] + 0.02 < o[0] or o[2] + 0.02 < box[0] or box[3] + 0.02 < o[1] or o[3] + 0.02 < box[1] for o in taken
+        ):
             return box
     return None
 

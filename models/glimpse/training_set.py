@@ -1,4 +1,4 @@
-"""Which picture comes with which questions, in which order: the same for the same seed, at any step, after any pause."""
+"""Which picture comes with which questions, in which order: the same for the same seed, after any pause."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from models.glimpse.data import DRAWN, Record
 from models.glimpse.features import PLAIN, FeatureStore, Looked, is_mirrored
-from models.glimpse.questions import QuestionMaker, Task, caption_task, reading_tasks
+from models.glimpse.questions import QuestionMaker
 from models.glimpse.rows import SYSTEMS, Batch, Row, collate, pack
+from models.glimpse.tasks import Task, caption_task, reading_tasks
 
 # Questions per look at a picture, by set; captions come on top.
 QUESTIONS = {DRAWN: 7, "flickr8k": 3, "coco_small": 3, "places_objects": 3, "web2k": 0, "nlvr": 1}

@@ -1,0 +1,96 @@
+"""Answers of a Glimpse model to many questions at once, over features that are computed already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from models.glimpse.features import Looked
+from models.glimpse.modeling import GlimpseForConditionalGeneration
+from models.glimpse.rows import END, REPLY, TURN
+from models.glimpse.tasks import CAPTION_PROMPTS
+
+
+def remember(model: GlimpseForConditionalGeneration, looked: Sequence[Looked]) -> torch.Tensor:
+    """Memory tokens of pictures, (pictures, tokens, size)."""
+    return model.memory(
+        torch.stack([x.features for x in looked]),
+        torch.stack([x.labels for x in looked]),
+        torch.stack([x.probabilities for x in looked]),
+    )
+
+
+@torch.no_grad()
+def answers(
+    model: GlimpseForConditionalGeneration,
+    tokenizer: Any,
+    looked: Sequence[Looked],
+    questions: Sequence[str],
+    *,
+    beams: int = 1,
+    max_new_tokens: int = 32,
+    batch: int = 20,
+) -> list[str]:
+    """One answer to each question about its picture; questions of equal length go through together."""
+    end = tokenizer(END, add_special_tokens=False).input_ids[0]
+    header = len(tokenizer(TURN, add_special_tokens=False).input_ids)
+    prompts = [tokenizer(TURN + q + REPLY, add_special_tokens=False).input_ids for q in questions]
+    said = [""] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    start = 0
+    while start < len(order):
+        group = [i for i in order[start : start + batch] if len(prompts[i]) == len(prompts[order[start]])]
+        ids = torch.tensor([prompts[i] for i in group])
+        made = model.generate(  # type: ignore[misc]
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            picture_keys_values=model.keys_values(remember(model, [looked[i] for i in group])),
+            picture_starts=torch.full((len(group), 1), header),
+            max_new_tokens=max_new_tokens,
+            num_beams=beams,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        for i, tokens in zip(group, made[:, ids.shape[1] :], strict=True):
+            said[i] = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        start += len(group)
+    return said
+
+
+def captions(
+    model: GlimpseForConditionalGeneration, tokenizer: Any, looked: Sequence[Looked], beams: int = 1
+) -> list[str]:
+    """One caption per picture, with the first of the prompts that training used."""
+    return answers(model, tokenizer, looked, [CAPTION_PROMPTS[0]] * len(looked), beams=beams)
+
+
+@torch.no_grad()
+def yes_shares(
+    model: GlimpseForConditionalGeneration,
+    tokenizer: Any,
+    looked: Sequence[Looked],
+    questions: Sequence[str],
+    batch: int = 20,
+) -> list[float]:
+    """The probability of "Yes" against "No" as the first word of the answer: one pass per question, no decoding."""
+    yes, no = (tokenizer(w, add_special_tokens=False).input_ids[0] for w in ("Yes", "No"))
+    header = len(tokenizer(TURN, add_special_tokens=False).input_ids)
+    prompts = [tokenizer(TURN + q + REPLY, add_special_tokens=False).input_ids for q in questions]
+    shares = [0.0] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    start = 0
+    while start < len(order):
+        group = [i for i in order[start : start + batch] if len(prompts[i]) == len(prompts[order[start]])]
+        logits = model(
+            input_ids=torch.tensor([prompts[i] for i in group]),
+            picture_keys_values=model.keys_values(remember(model, [looked[i] for i in group])),
+            picture_starts=torch.full((len(group), 1), header),
+            logits_to_keep=1,
+        ).logits[:, -1]
+        for i, pair in zip(group, logits[:, [yes, no]].float().softmax(-1), strict=True):
+            shares[i] = float(pair[0])
+        start += len(group)
+    return shares

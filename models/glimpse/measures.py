@@ -1,0 +1,236 @@
+"""What is measured, one function per row of the table in docs/GLIMPSE.md. Every figure comes with its 95 % interval."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from models.glimpse import lexicon
+from models.glimpse.answering import answers, captions, remember, yes_shares
+from models.glimpse.data import Record
+from models.glimpse.features import FeatureStore, Looked
+from models.glimpse.metrics import bleu, cider, interval, mean_interval
+from models.glimpse.modeling import GlimpseForConditionalGeneration
+from models.glimpse.rows import REPLY, TURN
+from models.glimpse.scene_questions import NUMBER_NAMES, article, scene_question
+from models.glimpse.scenes import COLOURS, SHAPES
+from models.glimpse.tasks import reading_tasks, words_of
+
+Figure = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every measure needs.
+
+    Attributes:
+        records: of one split, with features in `store`.
+        blank: what the encoder sees in an even grey picture.
+        most: pictures or questions per measure.
+    """
+
+    model: GlimpseForConditionalGeneration
+    tokenizer: Any
+    store: FeatureStore
+    records: Sequence[Record]
+    blank: Looked
+    most: int = 400
+    beams: int = 3
+
+    def of(self, source: str) -> list[Record]:
+        return [r for r in self.records if r.source == source]
+
+
+def figure(values: Sequence[float]) -> Figure:
+    mean, low, high = mean_interval(values)
+    return {"value": mean, "low": low, "high": high, "n": len(values)}
+
+
+def caption_figures(bench: Bench) -> dict[str, Figure | list[str]]:
+    """CIDEr and BLEU-4 with beam search and greedily, and CIDEr with blank and with exchanged pictures."""
+    records = [r for r in bench.records if len(r.captions) > 1][: bench.most]
+    references = [r.captions for r in records]
+    looked = [bench.store.get(r) for r in records]
+    found: dict[str, Figure | list[str]] = {}
+
+    def measure(name: str, pictures: Sequence[Looked], beams: int) -> list[str]:
+        said = captions(bench.model, bench.tokenizer, pictures, beams)
+        found[f"{name} CIDEr"] = figure(cider(said, references))
+        return said
+
+    said = measure("captions", looked, bench.beams)
+
+    def score(picks: Sequence[int]) -> float:
+        return bleu([said[i] for i in picks], [references[i] for i in picks])
+
+    low, high = interval(len(said), score, samples=200)
+    found["captions BLEU-4"] = {"value": score(range(len(said))), "low": low, "high": high, "n": len(said)}
+    measure("greedy captions", looked, 1)
+    measure("blank pictures", [bench.blank] * len(looked), 1)
+    order = list(range(len(looked)))
+    random.Random(0).shuffle(order)
+    measure("shuffled pictures", [looked[i] for i in order], 1)
+    found["examples"] = [f"{r.name}: {s}" for r, s in zip(records[:20], said, strict=False)]
+    return found
+
+
+def balanced_questions(records: Sequence[Record], most: int, seed: int = 0) -> list[tuple[Record, str, bool]]:
+    """Is there a …? For every thing as many pictures with it (two captions say so) as without (none could mean it)."""
+    rng = random.Random(seed)
+    mentions = [_counted(r) for r in records]
+    found = []
+    for thing in lexicon.THINGS:
+        present = [r for r, m in zip(records, mentions, strict=True) if sum(m.get(w, 0) for w in thing.words) >= 2]
+        absent = [r for r, m in zip(records, mentions, strict=True) if not (thing.words | thing.unsure) & m.keys()]
+        count = min(len(present), len(absent), max(2, most // 20))
+        if count < 2:
+            continue
+        for truth, group in ((True, present), (False, absent)):
+            found += [(r, f"Is there {thing.name}?", truth) for r in rng.sample(group, count)]
+    rng.shuffle(found)
+    return found[: 2 * most]
+
+
+def _counted(record: Record) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for caption in record.captions:
+        for word in set(words_of(caption)):
+            counts[word] = counts.get(word, 0) + 1
+    return counts
+
+
+def yes_no_figures(bench: Bench) -> dict[str, Figure]:
+    """Balanced presence questions; the "no" half alone; the same with a blank picture."""
+    questions = balanced_questions([r for r in bench.records if len(r.captions) > 1], bench.most)
+    if not questions:
+        return {}
+    texts = [q for _, q, _ in questions]
+    shares = yes_shares(bench.model, bench.tokenizer, [bench.store.get(r) for r, _, _ in questions], texts)
+    right = [float((s > 0.5) == truth) for s, (_, _, truth) in zip(shares, questions, strict=True)]
+    blind = yes_shares(bench.model, bench.tokenizer, [bench.blank] * len(texts), texts)
+    return {
+        "yes/no": figure(right),
+        "honest no": figure([x for x, (_, _, truth) in zip(right, questions, strict=True) if not truth]),
+        "yes/no, blank picture": figure([float((s > 0.5) == t) for s, (_, _, t) in zip(blind, questions, strict=True)]),
+    }
+
+
+# What of an answer about a drawn scene is compared: the words of that kind that are in it.
+_KEYS: dict[str, Callable[[str], object]] = {
+    "colour": lambda text: set(text.split()) & set(COLOURS),
+    "shape": lambda text: {s for s in SHAPES if re.search(rf"\b{s}", text)},
+    "count": lambda text: [w for w in text.split() if w in NUMBER_NAMES],
+    "position": lambda text: text.rsplit(" is ", 1)[-1],
+    "compare": lambda text: text.split()[:1],
+    "presence": lambda text: text.split()[:1],
+}
+
+
+def scene_figures(bench: Bench) -> dict[str, Figure]:
+    """One question of each kind about each drawn scene that allows one."""
+    found = {}
+    for kind, key in _KEYS.items():
+        asked = []
+        for record in bench.of("drawn")[: bench.most]:
+            if record.drawn and (made := scene_question(record.drawn, kind, random.Random(f"{kind} {record.name}"))):
+                asked.append((record, *made))
+        if not asked:
+            continue
+        looked = [bench.store.get(r) for r, _, _ in asked]
+        said = answers(bench.model, bench.tokenizer, looked, [q for _, q, _ in asked], max_new_tokens=16)
+        plain = [(key(_plain(a)), key(_plain(s))) for (_, _, a), s in zip(asked, said, strict=True)]
+        found[f"drawn {kind}"] = figure([float(a == s) for a, s in plain])
+    return found
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z ]", "", text.lower())
+
+
+def naming_figures(bench: Bench) -> dict[str, Figure]:
+    """What is this? Right when the label's words are in the answer; beside it the encoder's first label alone."""
+    found = {}
+    for source in ("objects", "caltech101", "clothing", "grocery", "scenes"):
+        records = [r for r in bench.of(source) if r.label][: bench.most]
+        if not records:
+            continue
+        looked = [bench.store.get(r) for r in records]
+        said = answers(bench.model, bench.tokenizer, looked, ["What is this?"] * len(records), max_new_tokens=16)
+        labels = bench.model.config.labels
+        first = [labels[int(x.labels[0])] for x in looked]
+        found[f"naming {source}"] = figure([float(_named(r, s)) for r, s in zip(records, said, strict=True)])
+        found[f"naming {source}, encoder alone"] = figure(
+            [float(_named(r, s)) for r, s in zip(records, first, strict=True)]
+        )
+    return found
+
+
+def _named(record: Record, text: str) -> bool:
+    words = set(words_of(text))
+    return any(name and set(words_of(name)) <= words for name in (record.label, record.kind))
+
+
+def reading_figures(bench: Bench) -> dict[str, Figure]:
+    """Questions answered from text that was read in the picture (the text is given, the reader is not measured)."""
+    records = [r for r in bench.records if len(r.captions) > 1][: min(bench.most, 150)]
+    asked, wanted = [], []
+    for record in records:
+        note, tasks = reading_tasks(random.Random(f"read {record.name}"), 1)
+        asked.append(f"{note}\n{tasks[0].question}")
+        wanted.append(note.split('"')[1].lower())
+    said = answers(bench.model, bench.tokenizer, [bench.store.get(r) for r in records], asked)
+    return {"reading": figure([float(w in s.lower()) for w, s in zip(wanted, said, strict=True)])} if asked else {}
+
+
+@torch.no_grad()
+def pointing_figures(bench: Bench) -> dict[str, Figure]:
+    """Whether the attention's peak, while the shape's word is written, lies in its box; per block and for the mean."""
+    hits: list[list[float]] = []
+    header = bench.tokenizer(TURN, add_special_tokens=False).input_ids
+    side = bench.model.config.grid
+    for record in bench.of("drawn")[: min(bench.most, 200)]:
+        scene = record.drawn
+        if scene is None:
+            continue
+        item = scene.shapes[0]
+        if sum((s.colour, s.shape) == (item.colour, item.shape) for s in scene.shapes) > 1:
+            continue
+        asked = bench.tokenizer(
+            f"Is there {article(f'{item.colour} {item.shape}')}?" + REPLY, add_special_tokens=False
+        ).input_ids
+        before = bench.tokenizer(f"Yes, there is {article(item.colour)}", add_special_tokens=False).input_ids
+        maps = bench.model(
+            input_ids=torch.tensor([header + asked + before]),
+            picture_keys_values=bench.model.keys_values(remember(bench.model, [bench.store.get(record)])),
+            picture_starts=torch.tensor([[len(header)]]),
+            output_cross_attentions=True,
+        ).cross_attentions
+        cells = torch.stack([m[0, :, -1, : side**2].float().mean(0) for m in maps])
+        cells = torch.cat([cells, cells.mean(0, keepdim=True)])
+        hits.append([_inside(int(row.argmax()), side, item.box) for row in cells])
+    if not hits:
+        return {}
+    layers = [f"pointing, block {i}" for i in range(len(hits[0]) - 1)] + ["pointing, all blocks"]
+    return {name: figure([h[i] for h in hits]) for i, name in enumerate(layers)}
+
+
+def _inside(cell: int, side: int, box: tuple[float, float, float, float]) -> float:
+    """Whether the middle of a cell is in a box, with half a cell of grace (a shape can be smaller than a cell)."""
+    x, y = (cell % side + 0.5) / side, (cell // side + 0.5) / side
+    grace = 0.5 / side
+    return float(box[0] - grace <= x <= box[2] + grace and box[1] - grace <= y <= box[3] + grace)
+
+
+MEASURES: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "captions": caption_figures,
+    "yes-no": yes_no_figures,
+    "scenes": scene_figures,
+    "naming": naming_figures,
+    "reading": reading_figures,
+    "pointing": pointing_figures,
+}
