@@ -21,9 +21,10 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "ICO", "CUR", "T
 """What Pillow may take a file for. Formats that start other programs (EPS runs Ghostscript) or that only games and
 old workstations write are left out: each one is a decoder that hostile files can aim at."""
 
-PYTHON_DECODERS = ("qoi", "bmp_rle", "ppm_plain", "ppm")
-PYTHON_DECODER_PIXELS = 4_000_000
-"""Pillow decodes these pixel by pixel in Python, at some 1–3 million pixels a second, whatever their file's size."""
+SLOW_DECODERS = ("qoi", "bmp_rle", "ppm_plain", "ppm", "jpeg2k")
+SLOW_DECODER_PIXELS = 4_000_000
+"""Pillow decodes the first four pixel by pixel in Python, and JPEG 2000 without letting other threads run (40 megapixels
+took 24 s on two busy cores), so that `within` cannot end them: at some 1–3 million pixels a second, this bounds them."""
 
 MAX_BYTES = 200_000_000
 MAX_JPEG_SCANS = 100
@@ -145,10 +146,10 @@ def _check_size(size: tuple[int, ...], name: str) -> None:
 def _check_cost(image: Image.Image, path: Path, name: str) -> None:
     """Refuses what is small by its header and still dear to decode."""
     if isinstance(image, ImageFile.ImageFile):
-        slow = any(tile[0] in PYTHON_DECODERS for tile in image.tile)
-        if slow and image.width * image.height > PYTHON_DECODER_PIXELS:
+        slow = any(tile[0] in SLOW_DECODERS for tile in image.tile)
+        if slow and image.width * image.height > SLOW_DECODER_PIXELS:
             raise BadInput(
-                f"“{name}” has over {PYTHON_DECODER_PIXELS // 1_000_000} megapixels, too many for its file format.",
+                f"“{name}” has over {SLOW_DECODER_PIXELS // 1_000_000} megapixels, too many for its file format.",
                 "Save it as PNG or JPEG and send that.",
             )
     if image.format in ("JPEG", "MPO") and path.read_bytes().count(b"\xff\xda") > MAX_JPEG_SCANS * _frames(image):
