@@ -17,7 +17,7 @@ SPECIAL = ["<unk>", "<|im_start|>", "<|im_end|>"]
 def tiny_config(**changes: Any) -> GlimpseConfig:
     text = LlamaConfig(
         vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
+        num_key_value_heads=2, initializer_range=0.2, max_position_embeddings=512, tie_word_embeddings=True,
     )  # fmt: skip
     settings: dict[str, Any] = {
         "text_config": text, "vision_model": "none", "image_size": 96, "feature_size": 12,

@@ -54,8 +54,8 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """The whole model.
 
     Pictures come as `pixel_values`, uint8 (batch, pictures, 3, side, side), and `picture_starts` (batch, pictures):
-    the index of the first text token that may look at each one, or -1 where a row has fewer pictures. A text token sees
-    the pictures with the latest start that is not after it: those of the last message that had any. Without pictures the
+    the index of the first text token that may look at each one, or -1 where a row has fewer. A text token sees the
+    pictures with the latest start that is not after it: those of the last message that had any. Without pictures the
     logits are bit for bit the language model's.
     """
 
