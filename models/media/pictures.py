@@ -24,7 +24,8 @@ old workstations write are left out: each one is a decoder that hostile files ca
 SLOW_DECODERS = ("qoi", "bmp_rle", "ppm_plain", "ppm", "jpeg2k")
 SLOW_DECODER_PIXELS = 4_000_000
 """Pillow decodes the first four pixel by pixel in Python, and JPEG 2000 without letting other threads run (40
-megapixels took 24 s on two busy cores), so `within` cannot end them. At 1 to 3 million pixels a second, this bounds them."""
+megapixels took 24 s on two busy cores), so `within` cannot end them. At 1 to 3 million pixels a second this bounds
+them."""
 
 MAX_BYTES = 200_000_000
 MAX_JPEG_SCANS = 100
