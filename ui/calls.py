@@ -91,5 +91,5 @@ def guarded(
 
     # Gradio reads the annotations of the handler itself to know what to pass.
     handle.__annotations__ = {"event": gr.EventData, "request": gr.Request}
-    del handle.__wrapped__  # type: ignore[attr-defined]
+    del handle.__wrapped__
     return handle

@@ -1,5 +1,5 @@
-"""From stored messages and running turns to what `gr.Chatbot` shows. Everything of the owner's or the model's is escaped
-or made safe Markdown on the way."""
+"""From stored messages and running turns to what `gr.Chatbot` shows. Everything of the owner's or the model's is
+escaped or made safe Markdown on the way."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 from typing import Any
 
@@ -15,7 +14,7 @@ ICONS: dict[str, str] = {
     "stop": "M7.5 7.5h9v9h-9z",
     "clip": "M20 11.2 12 19a5 5 0 0 1-7-7l8.2-8a3.3 3.3 0 0 1 4.7 4.7l-8.2 8a1.6 1.6 0 0 1-2.3-2.3l7.4-7.3",
     "camera": "M4 8h3.5L9 5.8h6L16.5 8H20v10.5H4zM12 10a3.2 3.2 0 1 0 0 6.4A3.2 3.2 0 0 0 12 10z",
-    "mic": "M12 4a2.6 2.6 0 0 0-2.6 2.6v5a2.6 2.6 0 0 0 5.2 0v-5A2.6 2.6 0 0 0 12 4zM6.2 11.5a5.8 5.8 0 0 0 11.6 0M12 17.3V20.5",
+    "mic": "M12 4a2.6 2.6 0 0 0-2.6 2.6v5a2.6 2.6 0 0 0 5.2 0v-5A2.6 2.6 0 0 0 12 4zM6 11.5a6 6 0 0 0 12 0M12 17.5v3",
     "sound": "M4.5 9.5v5h3.2L12 18.3V5.7L7.7 9.5zM15.2 9a4.3 4.3 0 0 1 0 6M17.8 6.6a7.8 7.8 0 0 1 0 10.8",
     "mute": "M4.5 9.5v5h3.2L12 18.3V5.7L7.7 9.5zM16 9.8l4.4 4.4M20.4 9.8 16 14.2",
     "copy": "M9 9h10.5v10.5H9zM5.5 15H4.5V4.5H15v1",
@@ -45,8 +44,8 @@ def icon(name: str) -> str:
 def tag(name: str, content: str = "", **attributes: Any) -> str:
     """`<name …>content</name>`. `content` is HTML; attribute values are escaped.
 
-    Attributes that are None or False are left out, True gives the bare attribute; `class_` and `data_act` lose and change
-    their underscores as one would expect, and dicts become JSON.
+    Attributes that are None or False are left out; True gives the bare attribute. `class_` becomes class, `data_act`
+    data-act.
     """
     written = []
     for key, value in attributes.items():
@@ -56,8 +55,7 @@ def tag(name: str, content: str = "", **attributes: Any) -> str:
         if value is True:
             written.append(f" {label}")
         else:
-            plain = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
-            written.append(f' {label}="{escape(plain)}"')
+            written.append(f' {label}="{escape(str(value))}"')
     opened = f"<{name}{''.join(written)}>"
     return opened if name in ("img", "input") else f"{opened}{content}</{name}>"
 

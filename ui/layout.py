@@ -11,7 +11,8 @@ from ui.layout_settings import SettingsView, settings_view
 
 # Calls that lucid.js makes through the bridge: each is an event of that component.
 CALLS = (
-    "open", "earlier", "send", "edit", "again", "stop", "rename", "delete", "clear", "search", "prefer", "settings", "prompt",
+    "open", "earlier", "send", "edit", "again", "stop", "prompt",
+    "rename", "delete", "clear", "search", "prefer", "settings",
 )  # fmt: skip
 # Gradio takes an event for declared when its name stands in quotes in this text.
 _BRIDGE_JS = (
@@ -19,7 +20,7 @@ _BRIDGE_JS = (
 )
 _SIGNAL_JS = "watch('value', () => window.dispatchEvent(new CustomEvent('lucid:signal', {detail: props.value})));"
 
-LATEX = [
+LATEX: list[dict[str, str | bool]] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
@@ -101,8 +102,8 @@ def _chatbot(elem_id: str) -> gr.Chatbot:
 def logo() -> str:
     """A lens that light passes through."""
     return (
-        '<svg class="lu-logo" viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="10.5"/>'
-        '<path d="M2 16h7.5M16 9.5c-2.6 4-2.6 9 0 13 2.6-4 2.6-9 0-13zM22.5 12.5 30 9M22.5 16H30M22.5 19.5 30 23"/></svg>'
+        '<svg class="lu-logo" viewBox="0 0 32 32" aria-hidden="true"><circle cx="16" cy="16" r="10.5"/><path d="'
+        'M2 16h7.5M16 9.5c-2.6 4-2.6 9 0 13 2.6-4 2.6-9 0-13zM22.5 12.5 30 9M22.5 16H30M22.5 19.5 30 23"/></svg>'
     )
 
 
@@ -153,7 +154,8 @@ def _composer() -> str:
         '<div id="lu-notice" role="alert"></div><form id="lu-form" class="lu-form"><div id="lu-chips"></div>'
         '<textarea id="lu-text" rows="1" data-t-place="composer" data-t-label="composer.label"></textarea>'
         '<div id="lu-recording" hidden><span class="lu-dot"></span><span data-t="mic.listening"></span>'
-        '<canvas id="lu-level" width="240" height="28" aria-hidden="true"></canvas><time id="lu-clock">0:00</time></div>'
+        '<canvas id="lu-level" width="240" height="28" aria-hidden="true"></canvas>'
+        '<time id="lu-clock">0:00</time></div>'
         '<div class="lu-tools">'
         + button("clip", "attach", "lu-attach")
         + button("camera", "camera", "lu-camera")
@@ -179,19 +181,43 @@ def _dialogs() -> str:
         ("key.search", "Ctrl K"), ("key.new", "Ctrl Shift O"), ("key.help", "Ctrl /"),
     )  # fmt: skip
     rows = "".join(
-        f'<tr><th scope="row" data-t="{key}"></th><td>{"".join(f"<kbd>{k}</kbd>" for k in combination.split())}</td></tr>'
+        tag(
+            "tr",
+            f'<th scope="row" data-t="{key}"></th>' + tag("td", "".join(tag("kbd", k) for k in combination.split())),
+        )
         for key, combination in keys
     )
-    close = button("close", "close", "", data_close=True)
-    return (
-        f'<dialog id="lu-help" aria-labelledby="lu-help-title"><header><h2 id="lu-help-title" data-t="help"></h2>{close}'
-        f"</header><table>{rows}</table></dialog>"
-        '<dialog id="lu-confirm" role="alertdialog" aria-labelledby="lu-confirm-title"><h2 id="lu-confirm-title"></h2>'
-        '<p id="lu-confirm-text"></p><footer><button type="button" class="lu-plain" data-close data-t="cancel"></button>'
-        '<button type="button" class="lu-danger" id="lu-confirm-yes"></button></footer></dialog>'
-        f'<dialog id="lu-webcam" aria-labelledby="lu-webcam-title"><header><h2 id="lu-webcam-title" data-t="camera"></h2>{close}'
-        '</header><video id="lu-webcam-view" autoplay playsinline muted></video>'
-        '<footer><button type="button" class="lu-primary" id="lu-webcam-take" data-t="camera.take"></button></footer></dialog>'
-        f'<dialog id="lu-lightbox" data-t-label="close">{close}<img id="lu-lightbox-view" alt=""></dialog>'
-        '<div id="lu-menu" role="menu" hidden></div><div id="lu-drop" aria-hidden="true"><span data-t="drop"></span></div>'
+    return "".join(
+        (
+            _dialog("lu-help", "help", f"<table>{rows}</table>", autofocus=True, tabindex="-1"),
+            _confirmation(),
+            _dialog(
+                "lu-webcam",
+                "camera",
+                '<video id="lu-webcam-view" autoplay playsinline muted></video><footer>'
+                '<button type="button" class="lu-primary" id="lu-webcam-take" data-t="camera.take"></button></footer>',
+            ),
+            f'<dialog id="lu-lightbox">{_closer()}<img id="lu-lightbox-view" alt=""></dialog>',
+            '<div id="lu-menu" role="menu" hidden></div>',
+            '<div id="lu-drop" aria-hidden="true"><span data-t="drop"></span></div>',
+        )
     )
+
+
+def _dialog(elem_id: str, title: str, inside: str, **attributes: str | bool) -> str:
+    heading = tag("h2", "", id=f"{elem_id}-title", data_t=title)
+    header = tag("header", heading + _closer())
+    return tag("dialog", header + inside, id=elem_id, aria_labelledby=f"{elem_id}-title", **attributes)
+
+
+def _confirmation() -> str:
+    return (
+        '<dialog id="lu-confirm" role="alertdialog" aria-labelledby="lu-confirm-title"><h2 id="lu-confirm-title"></h2>'
+        '<p id="lu-confirm-text"></p><footer>'
+        '<button type="button" class="lu-plain" data-close data-t="cancel"></button>'
+        '<button type="button" class="lu-danger" id="lu-confirm-yes"></button></footer></dialog>'
+    )
+
+
+def _closer() -> str:
+    return button("close", "close", "", data_close=True)

@@ -83,5 +83,9 @@ def _heading(key: str) -> None:
 
 def _engine(role: str) -> gr.Dropdown:
     return gr.Dropdown(
-        label=I18N("set.engine"), choices=[], allow_custom_value=True, elem_id=f"lu-engine-{role}", elem_classes="lu-engine-field"
+        label=I18N("set.engine"),
+        choices=[],
+        allow_custom_value=True,
+        elem_id=f"lu-engine-{role}",
+        elem_classes="lu-engine-field",
     )

@@ -8,7 +8,6 @@ import os
 import tempfile
 import threading
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from assistant.config import Settings

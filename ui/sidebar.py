@@ -15,7 +15,7 @@ MAX_LISTED = 500
 
 
 def group_of(updated_at: float, today: date) -> str:
-    """Which group a conversation last used at that time (seconds since 1970) belongs to, by the owner's own calendar."""
+    """The group of a conversation last used at that time (seconds since 1970), by the owner's own calendar."""
     day = datetime.fromtimestamp(updated_at).date()
     if day >= today:
         return "today"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-
 from ui.handlers_chat import ChatHandlers
 from ui.handlers_list import ListHandlers
 from ui.handlers_settings import SettingsHandlers

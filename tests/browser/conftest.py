@@ -24,10 +24,17 @@ from models.fakes import ScriptedModel, ScriptedRecognizer, ScriptedSynthesizer
 from models.interfaces import Evidence, SeenPicture
 
 CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
-    " --disable-sync --use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
-).split()
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+]
+PERMISSIONS = ["microphone", "camera", "clipboard-read", "clipboard-write"]
 LONG = " ".join(f"word{i}." if i % 6 == 5 else f"word{i}" for i in range(240))
 
 
@@ -38,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class StageModel(ScriptedModel):
-    """Answers as the question wants: "long" slowly and at length, "break" with a failure in the middle, "say X" with X."""
+    """Answers as the question wants: "long" slowly and at length, "break" with a failure, "say X" with X."""
 
     def _answer(self, messages: Any) -> str:
         question = messages[-1].text
@@ -152,7 +159,11 @@ Opener = Callable[..., Any]
 
 @pytest.fixture
 def open_page(browser: Any, stage: Stage) -> Iterator[Opener]:
-    """Opens the page, ready to be used. Afterwards: nothing on any console, nothing asked of any other machine."""
+    """Opens the page, ready to be used. Afterwards: nothing on any console, nothing asked of any other machine.
+
+    `open_page.forgiven` holds what a test expects on the console all the same. (Chromium itself notes every 422, which
+    is how our routes refuse a file.)
+    """
     complaints: list[str] = []
     foreign: list[str] = []
     contexts = []
@@ -167,7 +178,7 @@ def open_page(browser: Any, stage: Stage) -> Iterator[Opener]:
 
     def opened(path: str = "", address: str = "", **options: Any) -> Any:
         options.setdefault("viewport", {"width": 1280, "height": 820})
-        context = browser.new_context(permissions=["microphone", "camera", "clipboard-read"], **options)
+        context = browser.new_context(permissions=PERMISSIONS, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(15000)
@@ -176,10 +187,12 @@ def open_page(browser: Any, stage: Stage) -> Iterator[Opener]:
         page.wait_for_selector("body.lu-ready")
         return page
 
+    opened.forgiven = ["status of 422"]  # type: ignore[attr-defined]
     yield opened
     for context in contexts:
         context.close()
     assert not foreign, f"asked other machines: {foreign}"
+    complaints = [c for c in complaints if not any(f in c for f in opened.forgiven)]  # type: ignore[attr-defined]
     assert not complaints, f"the console complained: {complaints}"
 
 

@@ -112,7 +112,7 @@ def test_something_else_than_an_export_is_refused(page, stage, sign):
 def test_a_persona_is_used_in_the_conversation(page, stage):
     say(page, "hello")
     page.click("#lu-open-settings")
-    page.wait_for_selector("#lu-settings", state="visible")
+    page.wait_for_function("document.querySelector('#lu-engine-seeing input').value.startsWith('scripted')")
     page.fill("#lu-prompt textarea", "Answer like a pirate.")
     page.click("#lu-apply")
     page.wait_for_selector("#lu-notice.lu-calm")
