@@ -29,10 +29,6 @@ from models.types import Message, TextPart, Transcript
 
 log = logging.getLogger(__name__)
 
-DEFAULT_SYSTEM = (
-    "You are Lucid, a helpful assistant that runs on its owner's own machine. "
-    "Answer in the language of the question, clearly and briefly. Say so when you do not know."
-)
 TITLE_LENGTH = 48
 
 
@@ -137,7 +133,7 @@ class DialogueManager:
         if not self.engines.ready("seeing"):
             yield Progress(f"Loading {self.engines.name('seeing')}")
         model = self.engines.vision_language()
-        system = conversation.system or self.settings.system or DEFAULT_SYSTEM
+        system = conversation.system or self.settings.system  # without either, the engine's own suits it best
         reserve = min(turn.generation.max_new_tokens, model.context_tokens // 2)
         earlier = self._memory.messages(turn.conversation_id, message, system, model, reserve)
         cancel.raise_if_cancelled()
