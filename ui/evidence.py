@@ -13,6 +13,11 @@ from ui.html import icon, tag
 from ui.i18n import Language, text
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
+# How the eleven basic colour terms are drawn; none as loud as the browser's own.
+_NAMED = {
+    "black": "#222222", "white": "#fafafa", "grey": "#9a9a9a", "red": "#c94f43", "orange": "#e08a3c",
+    "yellow": "#e6c84c", "green": "#6a9f58", "blue": "#5a8fc4", "purple": "#8a6bb0", "pink": "#dd92ac", "brown": "#8a6446",
+}  # fmt: skip
 MAX_SHOWN = 12
 
 
@@ -96,9 +101,11 @@ def _chip(evidence: dict[str, Any], box: int | None) -> str:
     words, confidence = str(evidence.get("text", "")), float(evidence.get("confidence") or 0.0)
     shown = escape(words)
     if evidence["kind"] == "colour":
-        colour = _COLOUR.search(words)
-        swatch = f'<i style="background:{colour[0]}"></i>' if colour else ""
-        return tag("span", swatch + shown, class_="lu-chip")
+        found = _COLOUR.search(words)
+        colour = found[0] if found else _NAMED.get(words.lower())
+        swatch = f'<i style="background:{colour}"></i>' if colour else ""
+        share = tag("small", f"{confidence * 100:.0f} %") if 0 < confidence < 1 else ""
+        return tag("span", swatch + shown + share, class_="lu-chip")
     if evidence["kind"] == "text":
         shown = f"“{shown}”"
     share = tag("small", f"{confidence * 100:.0f} %")

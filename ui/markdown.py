@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 
 # Fenced code (also one that is still being written), inline code, and formulas in the delimiters that Gradio renders.
+# The lengths are bounded so that unclosed delimiters, however many, cost time in proportion to the text.
 _PROTECTED = re.compile(
     r"(?P<fenced>(?:^|(?<=\n)) {0,3}(?P<ticks>`{3,}|~{3,})[^\n]*(?:\n[\s\S]*?)?(?:(?<=\n) {0,3}(?P=ticks)[^\n]*|\Z))"
-    r"|(?P<code>(?<!`)(?P<run>`+)(?!`)[\s\S]*?(?<!`)(?P=run)(?!`))"
-    r"|(?P<display>\$\$[\s\S]+?\$\$|\\\[[\s\S]+?\\\])"
-    r"|(?P<inline>\\\([\s\S]+?\\\))"
+    r"|(?P<code>(?<!`)(?P<run>`+)(?!`)[\s\S]{0,2000}?(?<!`)(?P=run)(?!`))"
+    r"|(?P<display>\$\$[\s\S]{1,2000}?\$\$|\\\[[\s\S]{1,2000}?\\\])"
+    r"|(?P<inline>\\\([\s\S]{1,2000}?\\\))"
     # Pandoc's rule for a single dollar: no space inside, no digit right after the closing one.
-    r"|(?P<dollar>(?<![\\$\w])\$(?![\s$])(?P<formula>[^$\n]*?[^\s$\\])\$(?![\d$]))"
+    r"|(?P<dollar>(?<![\\$\w])\$(?![\s$])(?P<formula>[^$\n]{0,500}?[^\s$\\])\$(?![\d$]))"
 )
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _PICTURE = re.compile(r"!(?=\[)")
