@@ -68,6 +68,8 @@ def ask(options: AskOptions, settings: Settings) -> int:
         print(f"lucid: {outcome.failed.message} {outcome.failed.remedy}".strip(), file=sys.stderr)
         return 2 if outcome.failed.bad_input else 1
     assert outcome.ended is not None
+    if not options.as_json:
+        _name_frames(outcome.ended)
     for note in outcome.ended.notes:
         print(f"lucid: {note}", file=sys.stderr)
     if speech_file is not None:
@@ -103,6 +105,16 @@ def _follow(dialogue: DialogueManager, turn: UserTurn, *, quiet: bool) -> _Outco
     if not quiet:
         print()
     return outcome
+
+
+def _name_frames(ended: TurnEnded) -> None:
+    """Says under the answer which frames of which video it rests on."""
+    times: dict[str, list[str]] = {}
+    for seen in ended.seen:
+        if seen.time is not None:
+            times.setdefault(seen.source, []).append(f"{seen.time:.1f}")
+    for source, at in times.items():
+        print(f"[looked at {source} at {', '.join(at)} s]")
 
 
 def _report(outcome: _Outcome, ended: TurnEnded) -> dict[str, Any]:

@@ -89,21 +89,9 @@ def figures(runs: int = 5, tokens: int = 64) -> GenerationFigures:
     def ours() -> int:
         return sum(d.tokens for d in loop.stream(prompt, options, never_cancelled()))
 
-    def first_token() -> float:
-        begun = time.perf_counter()
-        stream = loop.stream(prompt, options, never_cancelled())
-        next(stream)
-        took = time.perf_counter() - begun
-        stream.close()  # type: ignore[attr-defined]
-        return took
-
     plain(), ours()  # both once to warm up
     pairs = [(_rate(plain), _rate(ours)) for _ in range(runs)]
-    cold, warm = [], []
-    for _ in range(runs):
-        loop.forget()
-        cold.append(first_token())
-        warm.append(first_token())
+    cold, warm = _first_tokens(loop, prompt, options, runs)
     return GenerationFigures(
         plain=statistics.median(p for p, _ in pairs),
         ours=statistics.median(o for _, o in pairs),
@@ -113,6 +101,28 @@ def figures(runs: int = 5, tokens: int = 64) -> GenerationFigures:
         warm_first_token_s=statistics.median(warm),
         agreement=_agreement(model, decoder, prompt.tokens, tokens),
     )
+
+
+def _first_tokens(  # type: ignore[no-untyped-def]
+    loop, prompt, options, runs: int
+) -> tuple[list[float], list[float]]:
+    """Seconds to the first token, cold and asked again, in turn."""
+    from models.streaming import never_cancelled
+
+    def once() -> float:
+        begun = time.perf_counter()
+        stream = loop.stream(prompt, options, never_cancelled())
+        next(stream)
+        took = time.perf_counter() - begun
+        stream.close()
+        return took
+
+    cold, warm = [], []
+    for _ in range(runs):
+        loop.forget()
+        cold.append(once())
+        warm.append(once())
+    return cold, warm
 
 
 def _rate(work: Callable[[], int]) -> float:

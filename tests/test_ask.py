@@ -2,6 +2,7 @@
 
 import json
 import wave
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -89,3 +90,13 @@ def test_the_models_are_listed_with_the_chosen_one_marked(capsys, tmp_path):
     rows = json.loads(capsys.readouterr().out)
     assert {r["role"] for r in rows} == {"seeing", "hearing", "speaking"}
     assert sum(r["chosen"] for r in rows) == 3
+
+
+def test_the_frames_of_a_video_are_named_with_the_answer(ask, capsys):
+    clip = Path(__file__).parent / "fixtures" / "bad" / "video_torchcodec_testsrc2_mpeg4.mp4"
+    assert ask("What happens?", "--video", str(clip)) == 0
+    assert f"[looked at {clip.name} at 0.0" in capsys.readouterr().out
+    assert ask("What happens?", "--video", str(clip), "--json") == 0
+    frames = json.loads(capsys.readouterr().out)["images"]
+    assert frames
+    assert all(f["source"] == clip.name and f["time"] >= 0 for f in frames)

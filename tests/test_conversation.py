@@ -29,7 +29,7 @@ def given(memory, conversation, model):
 
 
 def test_a_short_conversation_is_given_whole(store):
-    memory = ConversationMemory(store, Settings(data_dir=store._data_dir))
+    memory = ConversationMemory(store, Settings(data_dir=store.data_dir))
     messages = given(memory, fill(store, 3), ScriptedModel())
     assert [m.text for m in messages] == [
         "system", "question 0", "answer 0", "question 1", "answer 1", "question 2", "answer 2", "now",
@@ -39,7 +39,7 @@ def test_a_short_conversation_is_given_whole(store):
 def test_a_long_one_is_cut_to_whole_turns_that_fit(store):
     model = ScriptedModel()
     model.context_tokens = 150
-    memory = ConversationMemory(store, Settings(data_dir=store._data_dir))
+    memory = ConversationMemory(store, Settings(data_dir=store.data_dir))
     messages = given(memory, fill(store, 50), model)
     assert model.count_tokens(messages) <= 150 - 20
     assert messages[1].role == "user"
@@ -50,7 +50,7 @@ def test_the_window_stays_put_for_many_turns(store):
     """A start that moved at every turn would make the engine's cached prefix useless."""
     model = ScriptedModel()
     model.context_tokens = 400
-    memory = ConversationMemory(store, Settings(data_dir=store._data_dir))
+    memory = ConversationMemory(store, Settings(data_dir=store.data_dir))
     conversation = fill(store, 60)
     starts = []
     for number in range(60, 90):
@@ -62,7 +62,7 @@ def test_the_window_stays_put_for_many_turns(store):
 
 
 def test_a_turn_that_failed_before_it_said_anything_is_left_out(store):
-    memory = ConversationMemory(store, Settings(data_dir=store._data_dir))
+    memory = ConversationMemory(store, Settings(data_dir=store.data_dir))
     conversation = fill(store, 1)
     store.append(conversation, "user", "broken")
     store.append(conversation, "assistant", "", status="failed")

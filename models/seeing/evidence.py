@@ -23,10 +23,14 @@ MOST_OBJECTS = 3
 
 
 class Classifier(Protocol):
+    """Names what pictures show, the likeliest names first."""
+
     def classify(self, images: Sequence[Image.Image], most: int = 5) -> list[tuple[Recognised, ...]]: ...
 
 
 class Reader(Protocol):
+    """Reads the text in a picture, in reading order."""
+
     def read(self, image: Image.Image) -> tuple[ReadText, ...]: ...
 
 
