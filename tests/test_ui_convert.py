@@ -41,21 +41,26 @@ def html_of(shown) -> str:
     return "".join(c if isinstance(c, str) else c.value for c in shown["content"])
 
 
-@pytest.mark.parametrize(
-    "shown",
-    [
-        user_html(message("user", NASTY, attachments=[Attachment("d", NASTY, kind, 1)]), "en")
-        for kind in ("image", "audio", "video")
-    ]
-    + [
-        html_of(answer_of(message(text=NASTY, status="failed", details={"error": NASTY, "remedy": NASTY, "notes": [NASTY], "model": NASTY}), None, "en", last=True)),
-        evidence_panel([seen(source=NASTY, notes=[NASTY], evidence=[{"kind": k, "text": NASTY, "confidence": 1} for k in ("object", "text", "colour")])], [], "en"),
+def nasty_html() -> list[str]:
+    """Every kind of HTML that we make, of nothing but an attack."""
+    details = {"error": NASTY, "remedy": NASTY, "notes": [NASTY], "model": NASTY}
+    failed = answer_of(message(text=NASTY, status="failed", details=details), None, "en", last=True)
+    evidence = [{"kind": kind, "text": NASTY, "confidence": 1} for kind in ("object", "text", "colour")]
+    return [
+        *(
+            user_html(message("user", NASTY, attachments=[Attachment("d", NASTY, kind, 1)]), "en")
+            for kind in ("image", "audio", "video")
+        ),
+        html_of(failed),
+        evidence_panel([seen(source=NASTY, notes=[NASTY], evidence=evidence)], [], "en"),
         user_html(message("user", "x", details={"transcripts": [{"source": NASTY, "text": NASTY}]}), "en"),
         conversations_html([Conversation("c", NASTY, "", 0, 0)], "en"),
         hits_html([SearchHit("c", "m", NASTY, NASTY)], NASTY, "en"),
         hits_html([], NASTY, "en"),
-    ],
-)  # fmt: skip
+    ]
+
+
+@pytest.mark.parametrize("shown", nasty_html())
 def test_nothing_of_the_owners_or_the_models_becomes_markup(shown):
     assert "<img src=x" not in shown
     assert "&lt;img src=x" in shown

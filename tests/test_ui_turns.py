@@ -123,8 +123,14 @@ def test_an_upload_is_kept_until_it_is_discarded(tmp_path):
 
 @pytest.mark.parametrize(
     ("sent", "kept"),
-    [("../../etc/passwd", "passwd"), ("C:\\a\\b.png", "b.png"), ("a\x00\n\u202eb.png", "ab.png"), ("", "file"), ("/", "file")],
-)  # fmt: skip
+    [
+        ("../../etc/passwd", "passwd"),
+        ("C:\\a\\b.png", "b.png"),
+        ("a\x00\n\u202eb.png", "ab.png"),
+        ("", "file"),
+        ("/", "file"),
+    ],
+)
 def test_names_lose_their_folders_and_control_signs(sent, kept):
     assert clean_name(sent) == kept
 

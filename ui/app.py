@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from assistant.dialogue import DialogueManager
 from ui.asgi import ASGIApp
+from ui.head import with_head
 from ui.layout import page_view
 from ui.layout_settings import I18N
 from ui.routes import page_routes
@@ -16,14 +17,6 @@ from ui.security import secure
 from ui.services import PageServices
 from ui.theme import make_theme
 from ui.wiring import wire
-
-HEAD = """
-<link rel="stylesheet" href="/lucid/static/lucid.css">
-<link rel="icon" type="image/svg+xml" href="/lucid/static/lucid.svg">
-<meta name="color-scheme" content="light dark">
-<script type="module" src="/lucid/static/lucid.js"></script>
-"""
-PAGE_THREADS = 64
 
 
 def build_blocks(services: PageServices) -> gr.Blocks:
@@ -53,7 +46,6 @@ def create_app(dialogue: DialogueManager, temporary: Path, *, port: int) -> tupl
         path="/",
         i18n=I18N,
         theme=make_theme(),
-        head=HEAD,
         footer_links=[],
         run_history=False,
         ssr_mode=False,
@@ -64,6 +56,6 @@ def create_app(dialogue: DialogueManager, temporary: Path, *, port: int) -> tupl
         max_file_size=settings.max_upload_mb << 20,
     )
     guarded = secure(
-        app, host=settings.host, port=port, auth=settings.auth, max_upload_bytes=settings.max_upload_mb << 20
+        with_head(app), host=settings.host, port=port, auth=settings.auth, max_upload_bytes=settings.max_upload_mb << 20
     )
     return guarded, services

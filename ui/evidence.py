@@ -16,7 +16,8 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 # How the eleven basic colour terms are drawn; none as loud as the browser's own.
 _NAMED = {
     "black": "#222222", "white": "#fafafa", "grey": "#9a9a9a", "red": "#c94f43", "orange": "#e08a3c",
-    "yellow": "#e6c84c", "green": "#6a9f58", "blue": "#5a8fc4", "purple": "#8a6bb0", "pink": "#dd92ac", "brown": "#8a6446",
+    "yellow": "#e6c84c", "green": "#6a9f58", "blue": "#5a8fc4",
+    "purple": "#8a6bb0", "pink": "#dd92ac", "brown": "#8a6446",
 }  # fmt: skip
 MAX_SHOWN = 12
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 import time
 import wave
@@ -23,7 +24,7 @@ from models.errors import EngineFailure
 from models.fakes import ScriptedModel, ScriptedRecognizer, ScriptedSynthesizer
 from models.interfaces import Evidence, SeenPicture
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -143,13 +144,13 @@ def sign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser(recording: Path) -> Iterator[Any]:
-    if not CHROMIUM.exists():
+    if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     fake = f"--use-file-for-fake-audio-capture={recording}"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*ARGUMENTS, fake])
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, fake])
         yield chromium
         chromium.close()
 

@@ -193,6 +193,7 @@ def test_an_answer_goes_on_while_another_conversation_is_looked_at(page, stage):
     say(page, "something else")
     assert answers(page) == ["You said: something else."]
     page.click(f'[data-conversation="{first}"] [data-act=open]')
+    page.wait_for_function("document.querySelector('#lu-title').innerText === 'a long answer'")
     answered(page)
     assert answers(page)[-1].endswith("word239.")
 

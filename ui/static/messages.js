@@ -142,6 +142,8 @@ function startFollowing(place) {
     bottom();
   });
   const grown = () => {
+    // Gradio would have every streamed word announced; ours is said once, when it is whole (see announce).
+    for (const log of place.querySelectorAll('[role="log"][aria-live="polite"]')) log.setAttribute("aria-live", "off");
     if (keep) place.scrollTop += place.scrollHeight - keep;
     else if (following && page.conversation) bottom();
     keep = 0;
