@@ -15,13 +15,14 @@ import torch
 
 from models.errors import EngineFailure, EngineUnavailable
 from models.glimpse import WEIGHTS
+from models.glimpse.decoder import GlimpseDecoder
 from models.glimpse.modeling import WEIGHTS_FILE, GlimpseForConditionalGeneration
 from models.glimpse.processing import IMAGE, GlimpseProcessor
 from models.glimpse.tasks import text_note
 from models.glimpse.vision import picture_tensor
 from models.interfaces import GenerationOptions, SeenPicture, TextDelta
 from models.seeing.evidence import EvidenceCollector
-from models.seeing.generation import Prompt, TokenLoop
+from models.seeing.generation import Decoder, Prompt, TokenLoop
 from models.seeing.prompt import DEFAULT_SYSTEM, clock
 from models.seeing.transformers_decoder import TransformersDecoder
 from models.streaming import CancelToken
@@ -56,7 +57,7 @@ class GlimpseEngine:
         model: with its vision encoder.
         processor: its processor.
         evidence: what `look` reports beside (recognised things, read text, colours); read text also enters the prompt.
-        name: as in the catalogue.
+        decoder: runs the language model and the blocks; transformers does by default.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class GlimpseEngine:
         model: GlimpseForConditionalGeneration,
         processor: GlimpseProcessor,
         evidence: EvidenceCollector | None = None,
-        name: str = NAME,
+        decoder: Decoder | None = None,
     ) -> None:
-        self.name = name
+        self.name = NAME
         self.model, self.processor = model, processor
         self._evidence = evidence or EvidenceCollector()
         self._memories: OrderedDict[tuple[str, int], torch.Tensor] = OrderedDict()
         self._lock = threading.Lock()
-        decoder = TransformersDecoder(model, every_step=True)
+        decoder = decoder or TransformersDecoder(model, every_step=True)
         self.context_tokens = decoder.context_tokens
         stop = processor.tokenizer.convert_tokens_to_ids(END_OF_TURN)
         self._loop = TokenLoop(decoder, self._decode, frozenset({stop}))
@@ -215,4 +216,4 @@ def load_glimpse(folder: Path = WEIGHTS, on_progress: OnProgress | None = None) 
     if on_progress:
         on_progress("Loading Glimpse", None)
     model = GlimpseForConditionalGeneration.from_pretrained(folder)
-    return GlimpseEngine(model, GlimpseProcessor.from_pretrained(folder))
+    return GlimpseEngine(model, GlimpseProcessor.from_pretrained(folder), decoder=GlimpseDecoder(model))

@@ -143,6 +143,12 @@ class GatedCrossAttention(nn.Module):
         Returns:
             the new residual stream, and the attention (batch, heads, text tokens, memory tokens).
         """
+        update, weights = self.attend(hidden, keys_values, visible)
+        hidden = hidden + update
+        return hidden + self.think(hidden, visible), weights
+
+    def attend(self, hidden: Tensor, keys_values: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The attention part's addition to the residual stream, and the attention."""
         batch, length, _ = hidden.shape
         key, value = keys_values.unbind(1)
         query = self.query(self.attention_norm(hidden)).view(batch, length, self.heads, -1).transpose(1, 2)
@@ -151,9 +157,14 @@ class GatedCrossAttention(nn.Module):
             scores = scores.masked_fill(~visible[:, None], torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1)
         found = self.attention_out((weights @ value).transpose(1, 2).reshape(batch, length, -1))
-        update = self.scale * torch.tanh(self.attention_gate) * self.dropout(found)
-        sighted = None if visible is None else visible.any(-1, keepdim=True).to(hidden.dtype)
-        hidden = hidden + (update if sighted is None else update * sighted)
+        return _where_sighted(self.scale * torch.tanh(self.attention_gate) * self.dropout(found), visible), weights
+
+    def think(self, hidden: Tensor, visible: Tensor | None) -> Tensor:
+        """The feed-forward part's addition to the residual stream."""
         thought = self.ffn_out(functional.gelu(self.ffn_in(self.ffn_norm(hidden))))
-        update = self.scale * torch.tanh(self.ffn_gate) * self.dropout(thought)
-        return hidden + (update if sighted is None else update * sighted), weights
+        return _where_sighted(self.scale * torch.tanh(self.ffn_gate) * self.dropout(thought), visible)
+
+
+def _where_sighted(update: Tensor, visible: Tensor | None) -> Tensor:
+    """`update` for the text tokens that see something, zero for the others."""
+    return update if visible is None else update * visible.any(-1, keepdim=True).to(update.dtype)

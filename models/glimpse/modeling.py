@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -346,9 +345,3 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         updated = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
         updated["picture_keys_values"] = outputs.picture_keys_values
         return updated
-
-
-def read_training_record(folder: Path) -> dict[str, Any]:
-    """The record that training wrote beside the weights; empty when there is none."""
-    file = folder / "training.json"
-    return json.loads(file.read_text()) if file.is_file() else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -142,6 +143,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dev = [r for r in records if r.split == "dev" and (r.name, PLAIN) in store]
     dev_data = TrainingSet(dev, store, tokenizer, rows=options.rows, seed=options.seed, dtype=model.dtype)
     trainer = Trainer(model, data, options, args.work)
+
+    def stop(*_: object) -> None:
+        trainer.stopping = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     if trainer.checkpoint.is_file():
         trainer.resume()
         log.info("going on from step %d", trainer.step)
@@ -155,6 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             dev_data, list({r.name: r for r in chosen + captioned}.values()), store, tokenizer, args.dev_pictures
         )
     )
+    if trainer.stopping:
+        log.info("stopped at step %d; the same command goes on from there", trainer.step)
+        return 0
     sets = sorted({r.source for r in data.records})
     trainer.export(
         args.out or args.work / "weights", {"data": {s: sum(r.source == s for r in data.records) for s in sets}}

@@ -79,6 +79,7 @@ class Trainer:
         groups = [{"params": matrices, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), fused=True)
         self.vocabulary = Vocabulary.of(data, model.config.text_config.vocab_size)
+        self.stopping = False  # set from a signal handler: the run saves and ends after the step under way
         self.step = 0
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
@@ -151,7 +152,7 @@ class Trainer:
         saved = time.monotonic()
         options, began, start = self.options, time.monotonic(), self.step
         for example in self.data.from_step(self.step):
-            if self.step >= options.steps:
+            if self.step >= options.steps or self.stopping:
                 break
             before = time.monotonic()
             loss, norm = self.train_step(example)

@@ -177,7 +177,8 @@ class LlamaDecoder:
         cos, sin = self._cos[self._length : end], self._sin[self._length : end]
         mask = self._mask(count, end) if count > 1 else None
         x = F.embedding(torch.tensor(tokens), self._embedding).float()
-        for layer, cache in zip(self._layers, self._cache, strict=True):
+        for index, (layer, cache) in enumerate(zip(self._layers, self._cache, strict=True)):
+            self._before_layer(index, x)
             turned = layer.qkv[many](self._normalised(x)).view(count, -1, self._head_dim)
             turned = torch.addcmul(turned * cos, turned.roll(self._head_dim // 2, -1), sin)
             cache[:, self._length : end] = turned[:, self._heads :].transpose(0, 1)
@@ -186,6 +187,9 @@ class LlamaDecoder:
             x += layer.down[many](F.silu(gate).mul_(up))
         self._length = end
         return self._head(self._normalised(x[-1:]))[0].float()
+
+    def _before_layer(self, index: int, x: torch.Tensor) -> None:
+        """Room for a model that adds something to the residual stream `x` (count, width), in place (Glimpse)."""
 
     def _normalised(self, x: torch.Tensor) -> torch.Tensor:
         """RMSNorm without its weight and without √width, which `_folded` put into the product that follows."""
