@@ -40,6 +40,7 @@ def page_routes(services: PageServices) -> APIRouter:
     router = APIRouter(prefix="/lucid")
     _add_static(router)
     _add_files(router, services)
+    _add_archives(router, services)
     _add_sound(router, services)
     _add_state(router, services)
     return router
@@ -92,6 +93,8 @@ def _add_files(router: APIRouter, services: PageServices) -> None:
         services.inbox.discard(token)
         return Response(status_code=204)
 
+
+def _add_archives(router: APIRouter, services: PageServices) -> None:
     @router.get("/export/{conversation}")
     def export(conversation: str) -> Response:
         """A conversation as a .zip, made for this download and removed after it."""
