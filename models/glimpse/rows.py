@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from models.glimpse.tasks import Task
+from models.seeing.prompt import DEFAULT_SYSTEM
 
 TURN = "<|im_start|>user\n"
 REPLY = "<|im_end|>\n<|im_start|>assistant\n"
 END = "<|im_end|>"
+DECISIONS = frozenset({"Yes", "No", "True", "False"})
 SYSTEMS = (
     "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
-    "You are Lucid, a helpful assistant.",
+    DEFAULT_SYSTEM,
     "Answer briefly.",
     "You are a friendly assistant who looks at pictures.",
 )
@@ -62,7 +64,13 @@ class Row:
 
 
 def pack(
-    tokenizer: Any, tasks: Sequence[Task], *, system: str = "", note: str = "", question_weight: float = 1.5
+    tokenizer: Any,
+    tasks: Sequence[Task],
+    *,
+    system: str = "",
+    note: str = "",
+    question_weight: float = 1.5,
+    decision_weight: float = 5.0,
 ) -> Row:
     """Packs tasks about one picture into a row.
 
@@ -70,6 +78,7 @@ def pack(
         system: the system prompt, or "".
         note: a line before every question (text that OCR read), or "".
         question_weight: how much a token of an answer counts against one of a caption.
+        decision_weight: how much more the first word of a yes-or-no answer counts: all that was seen is in it.
     """
 
     def encode(text: str) -> list[int]:
@@ -98,6 +107,8 @@ def pack(
             sources += [last, *range(first, first + len(said) - 1)]
             targets += said
             weights += [1.0 if task.kind == "caption" else question_weight] * len(said)
+            if answer.split(",")[0].rstrip(".") in DECISIONS:
+                weights[-len(said)] *= decision_weight
     return Row(
         np.array(tokens), np.array(positions), np.array(parts), tuple(parents), len(head),
         np.array(sources, dtype=np.int64), np.array(targets, dtype=np.int64), np.array(weights, dtype=np.float32),

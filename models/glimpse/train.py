@@ -98,7 +98,8 @@ def new_model(start: Path | None) -> tuple[GlimpseForConditionalGeneration, Any]
         folder, dtype=torch.bfloat16, attn_implementation="eager", local_files_only=True
     )
     labels = [name.split(",")[0] for name in EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]]
-    config = GlimpseConfig(text_config=language_model.config.to_dict(), labels=labels)
+    text_config = {k: v for k, v in language_model.config.to_dict().items() if not k.endswith("name_or_path")}
+    config = GlimpseConfig(text_config=text_config, labels=labels)
     torch.manual_seed(0)
     model = GlimpseForConditionalGeneration(config, cast(LlamaForCausalLM, language_model))
     cast(torch.nn.Module, model).to(torch.bfloat16)
