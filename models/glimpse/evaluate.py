@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     p = argparse.ArgumentParser(prog="python -m models.glimpse.evaluate", description="Measure Glimpse.")
     p.add_argument("--data", type=Path, required=True, help="folder of pictures and .jsonl files (docs/GLIMPSE.md)")
-    p.add_argument("--work", type=Path, required=True, help="folder for the pictures' features")
+    p.add_argument("--work", type=Path, help="folder where the pictures' features are kept (a temporary one)")
     p.add_argument("--weights", type=Path, default=WEIGHTS)
     p.add_argument("--split", default="dev", choices=("dev", "test"))
     p.add_argument("--sets", nargs="*", default=[], help="names of the .jsonl files to use (all)")
@@ -73,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records = [r for r in pictures.records(args.sets) if r.split == args.split] + drawn_records(
         {args.split: args.drawn}
     )
-    store = FeatureStore(args.work / "features", model.config.grid**2, model.config.feature_size)
+    work = args.work or Path(tempfile.mkdtemp(prefix="glimpse-"))
+    store = FeatureStore(work / "features", model.config.grid**2, model.config.feature_size)
     if model.vision is None:
         raise ValueError("this Glimpse has no vision encoder")
     for source in sorted({r.source for r in records}):
@@ -82,7 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             store.add(chosen, PLAIN, pictures, model.vision, model.config.image_size)
     tokenizer = AutoTokenizer.from_pretrained(weights.smollm2_folder(), local_files_only=True)
     bench = Bench(model, tokenizer, store, records, blank_look(model), args.most, args.beams)
-    figures = evaluate(bench, args.measures)
+    try:
+        figures = evaluate(bench, args.measures)
+    finally:
+        if args.work is None:
+            shutil.rmtree(work)
     log.info("%s split of %s\n%s", args.split, args.data.name, table(figures))
     if args.json:
         facts = {"split": args.split, "weights": str(args.weights.name), "beams": args.beams, "figures": figures}
