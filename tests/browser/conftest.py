@@ -182,7 +182,7 @@ def open_page(browser: Any, stage: Stage) -> Iterator[Opener]:
         context = browser.new_context(permissions=PERMISSIONS, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15000)
+        page.set_default_timeout(60_000)
         listen(page, address or stage.address)
         page.goto((address or stage.address) + path)
         page.wait_for_selector("body.lu-ready")
