@@ -90,3 +90,22 @@ def test_a_second_turn_gives_the_same_cold_and_warm(engine: VisionLanguageModel)
 def test_too_long_a_conversation_is_bad_input(engine: VisionLanguageModel) -> None:
     with pytest.raises(BadInput):
         asked(engine, Message.of_text("user", "word " * engine.context_tokens))
+
+
+@pytest.mark.parametrize(("question", "language"), [("你好", "Chinese"), ("Привет, как дела?", "Russian")])
+def test_a_question_that_it_cannot_read_is_refused_not_answered_with_noise(
+    engine: VisionLanguageModel, question: str, language: str
+) -> None:
+    with pytest.raises(BadInput, match=f"English only.*{language}"):
+        asked(engine, Message.of_text("user", question))
+
+
+def test_foreign_words_and_symbols_in_an_english_question_are_answered(engine: VisionLanguageModel) -> None:
+    for question in ("What does 你好 mean in English?", "π", "42?"):
+        assert asked(engine, Message.of_text("user", question), tokens=8)
+
+
+@pytest.mark.parametrize("question", ["What's the weather like?", "What time is it?", "What is the latest news?"])
+def test_it_does_not_make_up_what_nobody_told_it(engine: VisionLanguageModel, question: str) -> None:
+    answer = asked(engine, Message.of_text("user", question)).lower()
+    assert any(word in answer for word in ("don't have", "do not have", "can't", "cannot", "no access")), answer

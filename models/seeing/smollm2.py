@@ -9,11 +9,12 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from models import runtime
-from models.errors import EngineFailure
+from models.errors import BadInput, EngineFailure
 from models.interfaces import GenerationOptions, SeenPicture, TextDelta
 from models.seeing.evidence import EvidenceCollector
 from models.seeing.generation import Decoder, Prompt, TokenLoop
 from models.seeing.prompt import chat_turns, chatml
+from models.speaking.scripts import language_name, likeliest_language
 from models.streaming import CancelToken
 from models.types import Message
 
@@ -61,7 +62,17 @@ class EvidenceLanguageModel:
     def stream(
         self, messages: Sequence[Message], options: GenerationOptions, cancel: CancelToken
     ) -> Iterator[TextDelta]:
-        """The answer to the last message; see `VisionLanguageModel.stream` and `TokenLoop.stream`."""
+        """The answer to the last message; see `VisionLanguageModel.stream` and `TokenLoop.stream`.
+
+        Raises `BadInput` also for a question in a script that the model cannot read: it was taught English only, and
+        would answer "你好" with invented words and rows of emoji.
+        """
+        other = likeliest_language(messages[-1].text, "en")
+        if other not in ("en", "el"):  # Greek letters are symbols in an English question, too
+            raise BadInput(
+                f"{self.name} understands English only, and this is {language_name(other)}.",
+                "Ask in English, or choose a model that knows more languages.",
+            )
         prompt = self._prompt(messages)
         if not cancel.cancelled:
             yield from self._loop.stream(prompt, options, cancel)
