@@ -78,7 +78,7 @@ def ask(options: AskOptions, settings: Settings) -> int:
             return 1
         write_wav(speech_file, outcome.speech)
     if options.as_json:
-        print(json.dumps(_report(outcome, outcome.ended), ensure_ascii=False))
+        print(json.dumps(_report(outcome, outcome.ended), ensure_ascii=False), flush=True)
     return 0
 
 
@@ -102,7 +102,8 @@ def _follow(dialogue: DialogueManager, turn: UserTurn, *, quiet: bool) -> _Outco
             outcome.ended = event
         elif isinstance(event, TurnFailed):
             outcome.failed = event
-    if not quiet:
+    ending = outcome.ended or outcome.failed
+    if not quiet and ending is not None and ending.text:
         print()
     return outcome
 

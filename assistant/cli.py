@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from assistant.config import Settings, add_settings_arguments, load_settings
 from models.errors import AssistantError
@@ -39,12 +41,13 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
     for command in (ask, talk, models, doctor):
         add_settings_arguments(command)
+        command.set_defaults(refuse=command.error)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, 2 for bad input, 1 for a failure; the reason goes to standard error."""
-    options = vars(build_parser().parse_args(arguments))
+    options = _parsed(arguments)
     command = options.pop("command")
     own = {name: options.pop(name) for name in ("question", "image", "audio", "video", "json") if name in options}
     speak = options.pop("speak", None)
@@ -58,6 +61,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("lucid: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # `ask … | head`: the reader has enough. Python flushes standard output as it ends, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parsed(arguments: Sequence[str] | None) -> dict[str, Any]:
+    """The command and its options. One that does not exist ends the program, with those of its command listed."""
+    options, unknown = build_parser().parse_known_args(arguments)
+    if unknown:
+        options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    del options.refuse
+    return vars(options)
 
 
 def _run(command: str, settings: Settings, options: dict) -> int:

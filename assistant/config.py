@@ -150,6 +150,9 @@ def _read_file(file: Path) -> dict[str, Any]:
     return entries
 
 
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a folder"}
+
+
 def _converted(name: str, value: Any, origin: str) -> Any:
     kinds = get_type_hints(Settings)
     if name not in kinds:
@@ -164,7 +167,7 @@ def _converted(name: str, value: Any, origin: str) -> Any:
             raise ValueError(value)
         return kind(value)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: the ~user of a path does not exist
-        raise SettingsError(f"{origin} sets {name} to {value!r}.", f"It takes a {kind.__name__}.") from error
+        raise SettingsError(f"{origin} sets {name} to {value!r}.", f"It takes {_KINDS[kind]}.") from error
 
 
 def _bool(value: Any) -> bool:

@@ -1,6 +1,8 @@
 """`launch.py ask` with scripted engines: what is printed, what is written, how it exits."""
 
 import json
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -60,6 +62,7 @@ def test_the_answer_can_be_spoken_into_a_file(ask, tmp_path):
 def test_bad_input_exits_with_2_and_one_sentence(ask, capsys, arguments, sentence):
     assert ask(*arguments) == 2
     printed = capsys.readouterr()
+    assert printed.out == ""
     assert sentence in printed.err
     assert "Traceback" not in printed.err
     assert len(printed.err.strip().splitlines()) == 1
@@ -100,3 +103,28 @@ def test_the_frames_of_a_video_are_named_with_the_answer(ask, capsys):
     frames = json.loads(capsys.readouterr().out)["images"]
     assert frames
     assert all(f["source"] == clip.name and f["time"] >= 0 for f in frames)
+
+
+def test_an_unknown_option_names_the_valid_ones(ask, capsys):
+    with pytest.raises(SystemExit) as ended:
+        ask("hi", "--colour", "red")
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert "--colour" in err
+    assert "--data-dir" in err
+
+
+@pytest.mark.parametrize("extra", [[], ["--json"]])
+def test_a_reader_that_has_enough_ends_it_without_a_traceback(tmp_path, extra):
+    command = [sys.executable, "-m", "assistant.cli", "ask", "hi " * 3000, "--model", "scripted", *extra]
+    child = subprocess.Popen(
+        [*command, "--data-dir", str(tmp_path), "--max-new-tokens", "3000"],
+        cwd=Path(__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert err == b""
