@@ -53,6 +53,7 @@ class AnswerRecord:
         self._pieces: list[str] = []
         self._tokens = 0
         self._first_token_s: float | None = None
+        self._last_token_s: float | None = None
         self._first_audio_s: float | None = None
         self._kept_s = 0.0
         self._ended = False
@@ -71,6 +72,7 @@ class AnswerRecord:
         """Takes a piece of the answer; keeps what is there every half second."""
         if self._first_token_s is None:
             self._first_token_s = self.clock.seconds()
+        self._last_token_s = self.clock.seconds()
         self._pieces.append(delta.text)
         self._tokens += delta.tokens
         if self._answer is not None and self.clock.seconds() - self._kept_s >= CHECKPOINT_S:
@@ -98,6 +100,12 @@ class AnswerRecord:
     def _timings(self) -> Timings:
         return Timings(self.asr_s, self._first_token_s, self._first_audio_s, self.clock.seconds())
 
+    def _writing_s(self) -> float | None:
+        """Seconds from the first to the last piece of text; a spoken turn lasts longer."""
+        if self._first_token_s is None or self._last_token_s is None:
+            return None
+        return self._last_token_s - self._first_token_s
+
     def _keep(self, status: str, more: dict[str, Any] | None = None) -> None:
         if self._answer is None or self._ended:
             return  # refused before it was kept, or closed by its reader after it had ended
@@ -108,6 +116,7 @@ class AnswerRecord:
             "seen": [asdict(s) for s in self.seen],
             "notes": list(self.notes),
             "timings": asdict(self._timings()),
+            "writing_s": self._writing_s(),
             **(more or {}),
         }
         self._write(text=self.text, status=status, details=details)

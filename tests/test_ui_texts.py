@@ -10,7 +10,7 @@ from ui.i18n import LANGUAGES, TABLE, language_of, text, translations
 
 UI = Path(__file__).parent.parent / "ui"
 # Keys put together in code: their beginnings.
-COMPOSED = ("engine.", "example.", "persona.", "seen.", "theme.", "key.")
+COMPOSED = ("engine.", "colour.", "example.", "persona.", "seen.", "theme.", "key.")
 
 
 def sources() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -64,6 +65,9 @@ def serve(settings: Settings) -> None:
             target=_when_listening, args=(server, address, settings.browser, dialogue.engines.warm), daemon=True
         )
         opener.start()
+        if threading.current_thread() is threading.main_thread():
+            # After its own shutdown uvicorn raises the signal again, which by default ends Python before it tidies up.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         try:
             server.run(sockets=[listener])
         finally:

@@ -13,6 +13,7 @@ import gradio as gr
 
 from models.errors import AssistantError
 from ui.i18n import Language, language_of
+from ui.owner_sentences import in_language
 
 MAX_FILES = 16
 MAX_TEXT = 200_000
@@ -84,10 +85,11 @@ def guarded(
 
     @functools.wraps(handler)
     def handle(self: Any, event: gr.EventData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        call = Call.of(event, request)
         try:
-            yield from handler(self, Call.of(event, request))
+            yield from handler(self, call)
         except AssistantError as error:
-            yield (*[gr.skip()] * 3, signal(notice=str(error), busy=False))
+            yield (*[gr.skip()] * 3, signal(notice=in_language(str(error), call.language), busy=False))
 
     # Gradio reads the annotations of the handler itself to know what to pass.
     handle.__annotations__ = {"event": gr.EventData, "request": gr.Request}

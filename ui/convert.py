@@ -14,6 +14,7 @@ from ui.evidence import evidence_panel, file_url
 from ui.html import icon_button, tag
 from ui.i18n import Language, text
 from ui.markdown import safe_markdown
+from ui.owner_sentences import in_language
 from ui.turns import TurnView
 
 # How many messages are on the page at first, and how many each "Show earlier messages" adds: the cost of drawing a
@@ -79,7 +80,9 @@ def asked_html(words: str, names: Sequence[str]) -> str:
 def answer_of(message: StoredMessage, question: StoredMessage | None, language: Language, *, last: bool) -> ChatMessage:
     """A kept answer: its text, then what was looked at, why it ended, its buttons and figures."""
     panel = evidence_panel(message.details.get("seen") or [], question.attachments if question else (), language)
-    notes = "".join(tag("div", escape(str(n)), class_="lu-note") for n in message.details.get("notes") or ())
+    notes = "".join(
+        tag("div", escape(in_language(str(n), language)), class_="lu-note") for n in message.details.get("notes") or ()
+    )
     foot = panel + notes + _ending_html(message, language) + _answer_bar(message, question, language, last=last)
     content: list[Any] = [safe_markdown(message.text)] if message.text.strip() else []
     return {"role": "assistant", "content": [*content, _component(foot)]}
@@ -88,16 +91,20 @@ def answer_of(message: StoredMessage, question: StoredMessage | None, language: 
 def running_messages(view: TurnView, asked: str, language: Language) -> list[ChatMessage]:
     """A turn that is being answered: the owner's message (HTML) and the answer as far as it is."""
     content: list[Any] = [safe_markdown(view.text)] if view.text.strip() else []
+    if content and view.tokens_per_s:
+        rate = text("details.speed", language, rate=f"{view.tokens_per_s:.0f}")
+        content.append(_component(tag("div", tag("span", rate, class_="lu-figures"), class_="lu-bar")))
     if view.failure is not None:
-        content.append(_component(notice_html(view.failure.message, view.failure.remedy)))
+        content.append(_component(notice_html(view.failure.message, view.failure.remedy, language)))
     elif not view.text.strip():
-        label = view.progress.text if view.progress else text("thinking", language)
+        label = in_language(view.progress.text, language) if view.progress else text("thinking", language)
         content.append(_component(_waiting_html(label)))
     return [_html("user", asked), {"role": "assistant", "content": content}]
 
 
-def notice_html(message: str, remedy: str) -> str:
+def notice_html(message: str, remedy: str, language: Language) -> str:
     """A calm sentence about what did not work, and what to do."""
+    message, remedy = in_language(message, language), in_language(remedy, language)
     return tag(
         "div",
         tag("strong", escape(message)) + (" " + tag("span", escape(remedy)) if remedy else ""),
@@ -153,9 +160,9 @@ def _transcripts_html(message: StoredMessage, language: Language) -> str:
 def _ending_html(message: StoredMessage, language: Language) -> str:
     if message.status == "failed":
         error = str(message.details.get("error") or text("failed", language))
-        return notice_html(error, str(message.details.get("remedy") or ""))
+        return notice_html(error, str(message.details.get("remedy") or ""), language)
     if message.status == "interrupted":
-        return notice_html(text("interrupted", language), "")
+        return notice_html(text("interrupted", language), "", language)
     return ""
 
 
@@ -176,9 +183,11 @@ def figures_of(message: StoredMessage, language: Language) -> list[str]:
     found = [str(details["model"])] if details.get("model") else []
     timings, tokens = details.get("timings") or {}, int(details.get("tokens") or 0)
     first, total = timings.get("first_token_s"), timings.get("total_s")
-    # With speech the turn lasts as long as the talking, so its length says nothing of the tokens.
-    if first is not None and total and tokens > 1 and total > first and timings.get("first_audio_s") is None:
-        found.append(text("details.speed", language, rate=f"{(tokens - 1) / (total - first):.0f}"))
+    wrote = details.get("writing_s")
+    if wrote is None and first is not None and total and timings.get("first_audio_s") is None:
+        wrote = total - first  # kept by an earlier version; with speech the turn lasted as long as the talking
+    if wrote and tokens > 1:
+        found.append(text("details.speed", language, rate=f"{(tokens - 1) / wrote:.0f}"))
     if first is not None:
         found.append(text("details.first", language, seconds=f"{first:.1f}"))
     if message.status == "stopped":

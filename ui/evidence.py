@@ -11,6 +11,7 @@ from urllib.parse import quote
 from assistant.store import Attachment
 from ui.html import icon, tag
 from ui.i18n import Language, text
+from ui.owner_sentences import in_language
 
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}\b")
 # How the eleven basic colour terms are drawn; none as loud as the browser's own.
@@ -52,7 +53,9 @@ def _card(picture: dict[str, Any], shown: Attachment | None, language: Language)
     boxes = [e for e in found if e.get("box")][:MAX_SHOWN]
     facts = "".join(_facts(found, boxes, kind, language) for kind in ("object", "text", "colour"))
     caption = tag("div", escape(_caption(picture, language)), class_="lu-seen-caption")
-    notes = "".join(tag("div", escape(str(n)), class_="lu-seen-note") for n in picture.get("notes") or ())
+    notes = "".join(
+        tag("div", escape(in_language(str(n), language)), class_="lu-seen-note") for n in picture.get("notes") or ()
+    )
     thumbnail = _thumbnail(picture, shown, boxes, language)
     return tag("div", thumbnail + tag("div", caption + facts + notes, class_="lu-seen-facts"), class_="lu-seen-card")
 
@@ -93,12 +96,12 @@ def _facts(found: Sequence[dict[str, Any]], boxes: Sequence[dict[str, Any]], kin
     items = [e for e in found if e.get("kind") == kind][:MAX_SHOWN]
     if not items:
         return ""
-    chips = "".join(_chip(e, next((i for i, b in enumerate(boxes) if b is e), None)) for e in items)
+    chips = "".join(_chip(e, next((i for i, b in enumerate(boxes) if b is e), None), language) for e in items)
     name = tag("span", escape(text(f"seen.{kind}", language)), class_="lu-seen-kind")
     return tag("div", name + tag("span", chips, class_="lu-chips"), class_="lu-seen-row")
 
 
-def _chip(evidence: dict[str, Any], box: int | None) -> str:
+def _chip(evidence: dict[str, Any], box: int | None, language: Language) -> str:
     words, confidence = str(evidence.get("text", "")), float(evidence.get("confidence") or 0.0)
     shown = escape(words)
     if evidence["kind"] == "colour":
@@ -106,7 +109,8 @@ def _chip(evidence: dict[str, Any], box: int | None) -> str:
         colour = found[0] if found else _NAMED.get(words.lower())
         swatch = f'<i style="background:{colour}"></i>' if colour else ""
         share = tag("small", f"{confidence * 100:.0f} %") if 0 < confidence < 1 else ""
-        return tag("span", swatch + shown + share, class_="lu-chip")
+        named = escape(text(f"colour.{words.lower()}", language)) if words.lower() in _NAMED else shown
+        return tag("span", swatch + named + share, class_="lu-chip")
     if evidence["kind"] == "text":
         shown = f"“{shown}”"
     share = tag("small", f"{confidence * 100:.0f} %")

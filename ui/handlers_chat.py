@@ -17,6 +17,8 @@ from models.streaming import CancelScope, CancelToken
 from ui.calls import Call, guarded, signal
 from ui.convert import PAGE_LENGTH, asked_html, history_of, running_messages, user_html
 from ui.inbox import Upload
+from ui.markdown import plain_title
+from ui.owner_sentences import in_language
 from ui.services import PageServices
 from ui.sidebar import conversations_html
 from ui.turns import RunningTurn, TurnView
@@ -45,7 +47,11 @@ class ChatHandlers:
         running = self._services.turns.of(call.conversation)
         messages = self._services.store.messages(call.conversation)
         shown = max(PAGE_LENGTH, call.shown)
-        state = {"conversation": call.conversation, "title": known[call.conversation].title, "opened": True}
+        state = {
+            "conversation": call.conversation,
+            "title": plain_title(known[call.conversation].title),
+            "opened": True,
+        }
         if running is None:
             history = history_of(messages, shown, call.language)
             yield history, [], self._list(call, call.conversation), signal(**state, busy=False, shown=shown)
@@ -76,7 +82,7 @@ class ChatHandlers:
                 raise BadInput("There was nothing to send.", "Type a question, or add a picture, sound or video.")
         except BadInput as error:
             self._services.sounds.forget(call.sound)
-            yield SKIP, SKIP, SKIP, signal(notice=str(error), busy=False, refused=True)
+            yield SKIP, SKIP, SKIP, signal(notice=in_language(str(error), call.language), busy=False, refused=True)
             return
         conversation = call.conversation or self._services.store.create().id
         turn = self._turn(conversation, call, uploads)
@@ -175,14 +181,14 @@ class ChatHandlers:
 
     def _ended(self, view: TurnView, running: RunningTurn, call: Call, asked: str) -> Outputs:
         conversation = running.turn.conversation_id
-        title = self._services.store.conversation(conversation).title
+        title = plain_title(self._services.store.conversation(conversation).title)
         listed = self._list(call, conversation)
         state = {"conversation": conversation, "title": title, "busy": False, "ended": True}
         if not view.user_id:  # refused before it was kept: the owner gets the words and files back
             return SKIP, running_messages(view, asked, call.language), listed, signal(**state, refused=True)
         messages = self._services.store.messages(conversation)
         history = history_of(messages, max(PAGE_LENGTH, call.shown), call.language)
-        said = view.failure.message if view.failure else view.text
+        said = in_language(view.failure.message, call.language) if view.failure else view.text
         return history, [], listed, signal(**state, announce=said[:2000], answer=view.answer_id)
 
     def _list(self, call: Call, chosen: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ui.calls import Call, guarded, signal
 from ui.handlers_chat import SKIP, Outputs
+from ui.markdown import plain_title
 from ui.services import PageServices
 from ui.sidebar import conversations_html, hits_html
 
@@ -24,8 +25,8 @@ class ListHandlers:
         title = " ".join(call.text.split())[:MAX_TITLE]
         if title:
             self._services.store.rename(call.message, title)
-        renamed = {"title": title} if title and call.message == call.conversation else {}
-        yield SKIP, SKIP, self._all(call), signal(**renamed)
+        renamed = {"title": plain_title(title)} if title and call.message == call.conversation else {}
+        yield SKIP, SKIP, self._all(call), signal(renamed=call.message, **renamed)
 
     @guarded
     def delete(self, call: Call) -> Iterator[Outputs]:

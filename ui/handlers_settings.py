@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import gradio as gr
 
-from models.catalogue import EngineRole
+from models.catalogue import ROLES, EngineRole
 from models.errors import AssistantError, StoreError
 from ui.calls import Call, signal
 from ui.i18n import Language, text
 from ui.layout_settings import PERSONAS
+from ui.owner_sentences import in_language
 from ui.preferences import Preferences
 from ui.services import PageServices
 
@@ -33,7 +35,7 @@ class SettingsHandlers:
         call = Call.of(event, request)
         chosen = self._services.preferences.current
         return (
-            *(self._engine_choices(role) for role in ("seeing", "hearing", "speaking")),
+            *(self._engine_choices(role, call.language) for role in ROLES),
             gr.update(value=chosen.speak),
             self._voices(chosen, call.language),
             gr.update(value=chosen.speed),
@@ -52,7 +54,15 @@ class SettingsHandlers:
         if role == "speaking":
             self._services.preferences.change(voice="")
         engines.use(role, name)
-        engines.warm((role,))
+        loading = engines.warm((role,))
+
+        def remember() -> None:
+            """Only what could be loaded: a name with a slip in it is not met again at the next start."""
+            loading.join()
+            if engines.name(role) == name and engines.ready(role):
+                self._services.preferences.choose_engine(role, self._services.configured[role], name)
+
+        threading.Thread(target=remember, name="lucid-remember", daemon=True).start()
         return signal(engines=True)
 
     def prefer(self, event: gr.EventData, request: gr.Request) -> str:
@@ -100,18 +110,21 @@ class SettingsHandlers:
     def _changed(self, **changes: Any) -> str:
         return signal(preferences=page_preferences(self._services.preferences.change(**changes)))
 
-    def _engine_choices(self, role: EngineRole) -> Any:
+    def _engine_choices(self, role: EngineRole, language: Language) -> Any:
         engines = self._services.engines
         current = engines.name(role)
         try:
-            # A name with <…> in it is a pattern: the owner types it out.
-            entries = [(f"{e.name} · {e.description}", e.name) for e in engines.entries(role) if "<" not in e.name]
+            known = engines.entries(role)
         except AssistantError as error:
             log.warning("%s", error)
-            entries = []
+            known = ()
+        # A name with <…> in it is a pattern: the owner types it out.
+        entries = [(f"{e.name} · {in_language(e.description, language)}", e.name) for e in known if "<" not in e.name]
+        patterns = ", ".join(e.name for e in known if "<" in e.name)
         if current not in [name for _, name in entries]:
             entries.insert(0, (current, current))
-        return gr.update(choices=entries, value=current)
+        info = text("set.engine.type", language, names=patterns) if patterns else None
+        return gr.update(choices=entries, value=current, info=info)
 
     def _voices(self, chosen: Preferences, language: Language) -> Any:
         engines = self._services.engines

@@ -23,6 +23,17 @@ _PICTURE = re.compile(r"!(?=\[)")
 _SCHEME = re.compile(r"\]\(\s*(?:javascript|vbscript|data|file)\s*:", re.IGNORECASE)
 
 
+_TITLE_SIGNS = re.compile(r"\*\*|`+|~~|^\s*(?:#{1,6}|>|[-*+])\s+|(?<=\s)#{1,6}\s")
+_TITLE_EMPHASIS = re.compile(r"(?<![\w*])\*(?=\S)([^*]+?)(?<=\S)\*(?![\w*])")
+_TITLE_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)?")
+
+
+def plain_title(title: str) -> str:
+    """A conversation's title (how its first question begins) without the signs of Markdown; not HTML-escaped."""
+    plain = _TITLE_EMPHASIS.sub(r"\1", _TITLE_SIGNS.sub("", _TITLE_LINK.sub(r"\1", title)))
+    return " ".join(plain.split()) or title
+
+
 def safe_markdown(text: str) -> str:
     """`text` with nothing in it that a browser would run or fetch; works on a text that is still growing."""
     parts: list[str] = []

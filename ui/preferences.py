@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from assistant.config import Settings
+from models.catalogue import EngineRole
 from models.interfaces import SpeechOptions
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ class Preferences:
         voice, speed: see `SpeechOptions`.
         send_dictation: send what was dictated at once, in place of putting it in the box to be edited.
         personas: the owner's own, name → system prompt.
+        engines: chosen on the page, "role=what the settings name" → what is used in its place. A start with another
+            `--model` therefore is not overruled by what was once chosen here.
     """
 
     speak: bool = False
@@ -35,6 +38,7 @@ class Preferences:
     speed: float = 1.0
     send_dictation: bool = False
     personas: dict[str, str] | None = None
+    engines: dict[str, str] | None = None
 
     @property
     def speech(self) -> SpeechOptions:
@@ -60,6 +64,17 @@ class PreferenceFile:
             self._current = replace(self._current, **_possible(changes))
             self._write()
             return self._current
+
+    def engine(self, role: EngineRole, configured: str) -> str:
+        """The engine that was chosen on the page where the settings name `configured`."""
+        return (self._current.engines or {}).get(f"{role}={configured}", configured)
+
+    def choose_engine(self, role: EngineRole, configured: str, name: str) -> None:
+        """Remembers an engine for the next start."""
+        chosen = {**(self._current.engines or {}), f"{role}={configured}": name}
+        if name == configured:
+            del chosen[f"{role}={configured}"]
+        self.change(engines=chosen)
 
     def _read(self) -> Preferences:
         try:
@@ -90,6 +105,6 @@ def _possible(values: dict[str, Any]) -> dict[str, Any]:
             kept[name] = value
         elif name == "speed" and isinstance(value, (int, float)) and SPEEDS[0] <= value <= SPEEDS[1]:
             kept[name] = float(value)
-        elif name == "personas" and isinstance(value, dict):
+        elif name in ("personas", "engines") and isinstance(value, dict):
             kept[name] = {str(k): str(v) for k, v in value.items()}
     return kept

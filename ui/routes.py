@@ -20,9 +20,10 @@ from assistant.store import Attachment
 from models.errors import AssistantError, BadInput
 from models.streaming import CancelScope
 from ui.handlers_settings import page_preferences
-from ui.i18n import LANGUAGES, translations
+from ui.i18n import LANGUAGES, Language, language_of, translations
 from ui.inbox import Inbox, clean_name
 from ui.media_types import media_type, picture_for_browsers
+from ui.owner_sentences import in_language
 from ui.services import PageServices
 from ui.sound import wav_stream
 
@@ -31,7 +32,8 @@ log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 STATIC_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 # An attachment is what its content says and nothing else; opened by itself it can run nothing.
-GUARD = {"X-Content-Type-Options": "nosniff"}
+# Its address names its content, so it never changes; what is deleted also goes from the browser (see /forget).
+GUARD = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=86400, immutable"}
 FRESH = {"Cache-Control": "no-store"}
 
 
@@ -78,6 +80,11 @@ def _add_files(router: APIRouter, services: PageServices) -> None:
                 kind = "application/octet-stream"
         return FileResponse(path, media_type=kind, headers=GUARD, content_disposition_type="inline")
 
+    @router.post("/forget")
+    def forget() -> Response:
+        """Lets the browser drop its copies of what was deleted."""
+        return Response(status_code=204, headers={"Clear-Site-Data": '"cache"', **FRESH})
+
     @router.post("/upload")
     async def upload(request: Request) -> Response:
         """Takes the form's `file` into the inbox."""
@@ -85,7 +92,7 @@ def _add_files(router: APIRouter, services: PageServices) -> None:
             async with _uploaded(request, services.inbox) as (path, name):
                 kept = await run_in_threadpool(services.inbox.keep, path, name)
         except AssistantError as error:
-            return _refused(error)
+            return _refused(error, request)
         return JSONResponse({"token": kept.token, "name": kept.name, "kind": kept.kind}, headers=FRESH)
 
     @router.delete("/upload/{token}")
@@ -96,7 +103,7 @@ def _add_files(router: APIRouter, services: PageServices) -> None:
 
 def _add_archives(router: APIRouter, services: PageServices) -> None:
     @router.get("/export/{conversation}")
-    def export(conversation: str) -> Response:
+    def export(conversation: str, request: Request) -> Response:
         """A conversation as a .zip, made for this download and removed after it."""
         from assistant.exchange import export_conversation
 
@@ -105,7 +112,7 @@ def _add_archives(router: APIRouter, services: PageServices) -> None:
             archive = export_conversation(services.store, conversation, Path(folder.name))
         except AssistantError as error:
             folder.cleanup()
-            return _refused(error)
+            return _refused(error, request)
         return FileResponse(
             archive,
             media_type="application/zip",
@@ -123,7 +130,7 @@ def _add_archives(router: APIRouter, services: PageServices) -> None:
                 made = await run_in_threadpool(import_conversation, services.store, path)
                 path.unlink()
         except AssistantError as error:
-            return _refused(error)
+            return _refused(error, request)
         return JSONResponse({"conversation": made.id}, headers=FRESH)
 
 
@@ -135,19 +142,19 @@ def _add_sound(router: APIRouter, services: PageServices) -> None:
         return StreamingResponse(wav_stream(channel.read()), media_type="audio/wav", headers=FRESH)
 
     @router.get("/aloud/{message_id}")
-    def aloud(message_id: str) -> Response:
+    def aloud(message_id: str, request: Request) -> Response:
         """A kept message, read aloud. A new one ends the one before it; so does the page by hanging up."""
         try:
             message = services.store.message(message_id)
         except AssistantError as error:
-            return _refused(error)
+            return _refused(error, request)
         token = services.aloud.begin()
         chunks = services.dialogue.read_aloud(message.text, services.preferences.current.speech, token)
         pieces = wav_stream(chunks)
         try:
             first = next(pieces, b"")
         except AssistantError as error:
-            return _refused(error)
+            return _refused(error, request)
 
         async def body() -> AsyncIterator[bytes]:
             try:
@@ -169,7 +176,7 @@ def _add_sound(router: APIRouter, services: PageServices) -> None:
                 transcript = await run_in_threadpool(services.dialogue.dictate, path, scope.begin())
                 path.unlink()
         except AssistantError as error:
-            return _refused(error)
+            return _refused(error, request)
         except asyncio.CancelledError:
             scope.cancel()
             raise
@@ -181,13 +188,14 @@ def _add_sound(router: APIRouter, services: PageServices) -> None:
 
 def _add_state(router: APIRouter, services: PageServices) -> None:
     @router.get("/state")
-    def state() -> Response:
+    def state(request: Request) -> Response:
         """The engines' states, for the chips on the page, and what the page must know of the preferences."""
+        language = _language(request)
         return JSONResponse(
             {
-                "engines": [asdict(s) for s in services.engines.states()],
+                "engines": [{**asdict(s), "text": in_language(s.text, language)} for s in services.engines.states()],
                 "preferences": page_preferences(services.preferences.current),
-                "notices": list(services.store.notices),
+                "notices": [in_language(n, language) for n in services.store.notices],
             },
             headers=FRESH,
         )
@@ -217,6 +225,12 @@ def _quietly(pieces: Iterator[bytes]) -> Iterator[bytes]:
         log.warning("reading aloud ended early: %s", error)
 
 
-def _refused(error: AssistantError) -> Response:
-    status = 422 if isinstance(error, BadInput) else 503
-    return JSONResponse({"error": error.message, "remedy": error.remedy}, status_code=status, headers=FRESH)
+def _refused(error: AssistantError, request: Request) -> Response:
+    status, language = 422 if isinstance(error, BadInput) else 503, _language(request)
+    sentences = {"error": in_language(error.message, language), "remedy": in_language(error.remedy, language)}
+    return JSONResponse(sentences, status_code=status, headers=FRESH)
+
+
+def _language(request: Request) -> Language:
+    """The page's language: both follow the browser."""
+    return language_of(request.headers.get("accept-language", ""))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from assistant.config import Settings
 from assistant.dialogue import DialogueManager
 from assistant.store import ConversationStore
+from models.catalogue import ROLES, EngineRole
 from models.engines import Engines
 from models.interfaces import GenerationOptions
 from models.streaming import CancelScope
@@ -25,6 +27,7 @@ class PageServices:
         turns: answers under way.
         sounds: their speech, on its way to the page.
         inbox: files added to the composer.
+        configured: the engines that the settings name; the page may have chosen others.
         aloud: scope of what is being read aloud: a new text ends the one before it.
     """
 
@@ -33,6 +36,7 @@ class PageServices:
     preferences: PreferenceFile
     inbox: Inbox
     turns: RunningTurns
+    configured: Mapping[EngineRole, str]
     sounds: Sounds = field(default_factory=Sounds)
     aloud: CancelScope = field(default_factory=CancelScope)
 
@@ -41,7 +45,11 @@ class PageServices:
         """Everything around a dialogue. `temporary`: a private folder that goes when Lucid ends."""
         settings = dialogue.settings
         inbox = Inbox(temporary, settings.max_upload_mb)
-        return cls(settings, dialogue, PreferenceFile(settings), inbox, RunningTurns(dialogue))
+        preferences = PreferenceFile(settings)
+        configured = {role: dialogue.engines.name(role) for role in ROLES}
+        for role, name in configured.items():
+            dialogue.engines.use(role, preferences.engine(role, name))
+        return cls(settings, dialogue, preferences, inbox, RunningTurns(dialogue), configured)
 
     @property
     def store(self) -> ConversationStore:

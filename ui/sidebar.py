@@ -9,6 +9,7 @@ from html import escape
 from assistant.store import Conversation, SearchHit
 from ui.html import icon_button, tag
 from ui.i18n import Language, text
+from ui.markdown import plain_title
 
 GROUPS = ("today", "yesterday", "week", "older")
 MAX_LISTED = 500
@@ -42,7 +43,7 @@ def conversations_html(
 
 
 def _row(conversation: Conversation, language: Language, chosen: str) -> str:
-    title = conversation.title or text("untitled", language)
+    title = plain_title(conversation.title) or text("untitled", language)
     current = conversation.id == chosen
     opener = tag(
         "button",
@@ -68,7 +69,7 @@ def hits_html(hits: Sequence[SearchHit], query: str, language: Language) -> str:
             "li",
             tag(
                 "button",
-                tag("span", escape(hit.title or text("untitled", language)))
+                tag("span", escape(plain_title(hit.title) or text("untitled", language)))
                 + (tag("small", escape(hit.snippet)) if hit.snippet else ""),
                 type="button",
                 class_="lu-open",

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # 20 page updates a second: smooth to the eye, and under the 25 that Gradio's front end keeps up with.
 UPDATE_S = 0.05
+# So long must an answer have been written before its speed is shown.
+STEADY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class TurnView:
     Attributes:
         version: counts the changes; `asked` counts those of the owner's message alone.
         user_id, answer_id: "" until the turn is kept.
+        tokens_per_s: how fast the text came so far, 0 while that is not known.
     """
 
     version: int = 0
@@ -39,6 +42,7 @@ class TurnView:
     progress: Progress | None = None
     failure: TurnFailed | None = None
     over: bool = False
+    tokens_per_s: float = 0.0
 
 
 class RunningTurn:
@@ -57,6 +61,8 @@ class RunningTurn:
         self._view = TurnView()
         self._pieces: list[str] = []
         self._changed = threading.Condition()
+        self._tokens = 0
+        self._first_s = 0.0
 
     def run(self, dialogue: DialogueManager, cancel: CancelToken) -> None:
         """Takes the turn's events until it has ended."""
@@ -97,7 +103,7 @@ class RunningTurn:
         if isinstance(event, TextDelta):
             with self._changed:
                 self._pieces.append(event.text)
-            self._change(progress=None)
+            self._change(progress=None, tokens_per_s=self._speed(event.tokens))
         elif isinstance(event, SpeechChunk):
             if self._sound is not None:
                 self._sound.put(event)
@@ -111,6 +117,15 @@ class RunningTurn:
             self._change(failure=event, progress=None)
         elif isinstance(event, TurnEnded):
             self._change(progress=None)
+
+    def _speed(self, tokens: int) -> float:
+        """Tokens per second, the first one not counted; 0 until there are enough of them to say."""
+        now = time.monotonic()
+        if not self._tokens:
+            self._first_s = now
+        self._tokens += tokens
+        wrote = now - self._first_s
+        return (self._tokens - 1) / wrote if wrote >= STEADY_S else 0.0
 
     def _change(self, **changes: object) -> None:
         with self._changed:

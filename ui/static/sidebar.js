@@ -39,7 +39,24 @@ export function startSidebar() {
   onSignal("title", (signal) => setTitle(signal.title));
   onSignal("shown", (signal) => (page.shown = signal.shown));
   onSignal("deleted", (signal) => signal.deleted === page.conversation && newChat());
+  for (const gone of ["deleted", "cleared"]) onSignal(gone, () => fetch("/lucid/forget", { method: "POST" }));
+  startNeighbours();
   onSignal("saved", () => notice(t("set.saved"), { calm: true }));
+}
+
+/** Other tabs of this browser see what this one does: turns that begin and end, and changes of the list. */
+function startNeighbours() {
+  const neighbours = new BroadcastChannel("lucid");
+  const tell = (what) => (signal) => {
+    const conversation = signal.deleted || signal.renamed || signal.conversation || page.conversation;
+    neighbours.postMessage({ what, conversation });
+  };
+  for (const what of ["began", "ended", "cleared", "deleted", "renamed"]) onSignal(what, tell(what));
+  neighbours.onmessage = ({ data }) => {
+    const here = data.conversation === page.conversation;
+    if (here && !page.busy && data.what !== "ended") call("open");
+    else call("search", { text: $("lu-search").value });
+  };
 }
 
 export function isFolded() {
