@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -146,6 +146,8 @@ def answer_events(text: Iterator[TextDelta], speaker: Speaker | None, record: An
                     speaker.feed(delta.text)
                 outlet.put(delta)
         finally:
+            if isinstance(text, Generator):
+                text.close()  # now, not when the last traceback that holds it goes: an engine answers one at a time
             if speaker is not None:
                 speaker.close()
 

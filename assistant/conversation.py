@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from assistant.config import Settings
 from assistant.store import Attachment, ConversationStore, StoredMessage
-from models.errors import BadInput
+from models.errors import BadInput, StoreError
 from models.interfaces import VisionLanguageModel
 from models.media import load_picture, load_video
-from models.types import AudioPart, ImagePart, Message, Part, Role, TextPart, Transcript, VideoPart
+from models.types import (
+    AudioPart,
+    ImagePart,
+    Message,
+    Part,
+    Picture,
+    Role,
+    TextPart,
+    Transcript,
+    VideoClip,
+    VideoPart,
+)
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 # Decoded pictures and videos of earlier turns that are kept at hand; a picture is 12 MB at most (2048 × 2048 × 3).
 DECODED_AT_HAND = 16
@@ -113,18 +125,27 @@ class ConversationMemory:
         return int(self._tokens.get_or(key, lambda: model.count_tokens([self.message(stored)])))
 
     def _part(self, attachment: Attachment, heard: Transcript | None, text: str) -> Part | None:
+        """An attachment of an earlier turn. One that cannot be opened any more is left out: the owner cannot attach it
+        to that turn again, and without this could not go on with the conversation.
+        """
+        if attachment.kind == "audio":
+            # A recording that was the question is the message's text already.
+            return None if heard is None or heard.text == text else AudioPart(attachment.name, heard)
+        try:
+            # By name too: the same picture may be known by another one elsewhere.
+            key = f"{attachment.kind}:{attachment.digest}:{attachment.name}"
+            opened = self._decoded.get_or(key, lambda: self._open(attachment))
+        except (StoreError, BadInput) as error:
+            log.warning("an earlier attachment is left out: %s", error)
+            return None
+        return ImagePart(opened) if attachment.kind == "image" else VideoPart(opened, heard)
+
+    def _open(self, attachment: Attachment) -> Picture | VideoClip:
         file = self._store.file_of(attachment)
         if attachment.kind == "image":
-            return ImagePart(self._decoded.get_or(attachment.digest, lambda: load_picture(file, attachment.name)))
-        if attachment.kind == "video":
-            frames, limit = self._settings.video_frames, self._settings.max_media_s
-            clip = self._decoded.get_or(
-                attachment.digest, lambda: load_video(file, attachment.name, frames=frames, max_seconds=limit)
-            )
-            return VideoPart(clip, heard)
-        if heard is None or heard.text == text:
-            return None  # the recording was the question, and its words are the message's text
-        return AudioPart(attachment.name, heard)
+            return load_picture(file, attachment.name)
+        settings = self._settings
+        return load_video(file, attachment.name, frames=settings.video_frames, max_seconds=settings.max_media_s)
 
 
 def _answered(stored: Sequence[StoredMessage]) -> list[StoredMessage]:

@@ -88,14 +88,14 @@ class DialogueManager:
             changes: fields of `UserTurn` to set.
         """
         message = self.store.message(user_message_id)
-        files = {a: self.store.file_of(a) for a in message.attachments}
+        files = [(a, self.store.file_of(a)) for a in message.attachments]  # the same picture may be there twice
         turn = UserTurn(
             conversation_id=message.conversation_id,
             text=message.text,
-            images=tuple(f for a, f in files.items() if a.kind == "image"),
-            audio=tuple(f for a, f in files.items() if a.kind == "audio"),
-            videos=tuple(f for a, f in files.items() if a.kind == "video"),
-            names={f: a.name for a, f in files.items()},
+            images=tuple(f for a, f in files if a.kind == "image"),
+            audio=tuple(f for a, f in files if a.kind == "audio"),
+            videos=tuple(f for a, f in files if a.kind == "video"),
+            names={f: a.name for a, f in files},
             replaces=user_message_id,
         )
         return replace(turn, **changes)

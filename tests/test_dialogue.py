@@ -15,7 +15,7 @@ from assistant.events import Progress, SpeechChunk, TranscriptReady, TurnEnded, 
 from assistant.store import ConversationStore
 from assistant.turn import UserTurn
 from models.engines import Engines
-from models.errors import EngineFailure
+from models.errors import EngineFailure, StoreError
 from models.fakes import ScriptedModel, ScriptedRecognizer, ScriptedSynthesizer
 from models.interfaces import SpeechOptions, TextDelta
 
@@ -256,6 +256,65 @@ def test_editing_a_question_goes_on_from_there(make, picture):
     assert [m.text for m in messages] == ["Which colours are in this picture?", "C."]
     assert [a.name for a in messages[0].attachments] == ["sunset.png"]
     assert len(model.calls[-1].messages[-1].pictures) == 1
+
+
+def test_asking_again_keeps_a_picture_that_was_sent_twice(make, picture):
+    dialogue = make()
+    conversation = dialogue.store.create().id
+    run(dialogue, UserTurn(conversation, "Are these the same?", images=(picture, picture)))
+    question = dialogue.store.messages(conversation)[0]
+    again = run(dialogue, dialogue.turn_of(question.id))
+    assert len(again[-1].seen) == 2
+
+
+def test_a_picture_lost_from_the_disk_does_not_end_the_conversation(make, picture):
+    model = ScriptedModel()
+    dialogue = make(seeing=model)
+    conversation = dialogue.store.create().id
+    run(dialogue, UserTurn(conversation, "Look!", images=(picture,)))
+    (attachment,) = dialogue.store.messages(conversation)[0].attachments
+    dialogue.store.file_of(attachment).unlink()
+    assert isinstance(run(dialogue, UserTurn(conversation, "Go on"))[-1], TurnEnded)
+    assert model.calls[-1].messages[0].text == "Look!"
+    assert model.calls[-1].messages[0].pictures == ()
+
+
+def test_the_same_picture_is_known_by_its_own_name_in_each_conversation(make, picture):
+    model = ScriptedModel()
+    dialogue = make(seeing=model)
+    for name in ("private.png", "other.png"):
+        conversation = dialogue.store.create().id
+        run(dialogue, UserTurn(conversation, "Look!", images=(picture,), names={picture: name}))
+        run(dialogue, UserTurn(conversation, "Go on"))
+        assert [p.source for p in model.calls[-1].messages[0].pictures] == [name]
+
+
+def test_an_answer_that_cannot_be_kept_gives_the_engine_free_at_once(make, monkeypatch):
+    class OneAtATime(ScriptedModel):
+        busy = False
+
+        def stream(self, *arguments):
+            self.busy = True
+            try:
+                yield from super().stream(*arguments)
+            finally:
+                self.busy = False
+
+    model = OneAtATime(["word " * 1000])
+    dialogue = make(seeing=model)
+    conversation = dialogue.store.create().id
+
+    def full(*_, **__):
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr("assistant.answer.CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(dialogue.store, "update", full)
+    for event in dialogue.respond(UserTurn(conversation, "Go"), dialogue.scope(conversation).begin()):
+        if isinstance(event, TurnFailed):
+            assert not model.busy
+            break
+    else:
+        pytest.fail("the turn did not fail")
 
 
 def test_an_edit_with_a_bad_file_leaves_the_old_question(make, tmp_path):
