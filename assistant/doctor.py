@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from assistant.config import Settings
-from models import weights
+from models import catalogue, weights
+from models.catalogue import EngineRole
 from models.errors import EngineUnavailable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -220,8 +221,23 @@ def _models(settings: Settings) -> Iterator[Finding]:
         prepared = (cache / name).is_dir()
         text = f"{name}: {'prepared' if prepared else 'will be prepared when it is first used,'} in {cache}"
         yield Finding("Models", "ok", text)
-    for role, chosen in (("sees", settings.model), ("hears", settings.hearing), ("speaks", settings.speaking)):
-        yield Finding("Models", "ok", f"chosen: {chosen} {role}")
+    chosen: dict[EngineRole, str] = {
+        "seeing": settings.model,
+        "hearing": settings.hearing,
+        "speaking": settings.speaking,
+    }
+    yield from (_chosen(role, name) for role, name in chosen.items())
+
+
+def _chosen(role: EngineRole, name: str) -> Finding:
+    """Whether the engine that the settings name is one that there is."""
+    known = catalogue.entries(role)
+    if any(entry.packaged and entry.name == name for entry in known):
+        return Finding("Models", "ok", f"chosen for {role}: {name}")
+    if any(not entry.packaged and name.startswith(entry.name.partition("<")[0]) for entry in known):
+        return Finding("Models", "note", f"chosen for {role}: {name}, whose weights are looked for at the first use")
+    names = ", ".join(entry.name for entry in known)
+    return Finding("Models", "missing", f"chosen for {role}: {name}, which is no model", f"choose one of: {names}")
 
 
 def _one(folder: Path, pattern: str) -> Path:

@@ -188,3 +188,14 @@ def test_each_remedy_stands_below_what_it_mends() -> None:
     lines = render(findings).splitlines()
     assert lines[:6] == ["A", "  ok  fine", "", "B", "  !!  gone", "        mend: get it"]
     assert lines[-1].startswith("Missing: 1.")
+
+
+def test_a_chosen_model_that_does_not_exist_is_missing(tmp_path: Path) -> None:
+    findings = report(Settings(data_dir=tmp_path, model="nonsense", hearing="openai-whisper:small"))
+    (unknown,) = about(findings, "Models", "nonsense")
+    assert unknown.status == "missing"
+    assert "smollm2-evidence" in unknown.remedy
+    (by_name,) = about(findings, "Models", "openai-whisper:small")
+    assert by_name.status == "note"
+    (packaged,) = about(findings, "chosen for speaking")
+    assert packaged.status == "ok"
