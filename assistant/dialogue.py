@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from assistant.speaker import Speaker
 from assistant.store import Attachment, ConversationStore, StoredMessage
 from assistant.turn import UserTurn
 from models.engines import Engines
-from models.errors import AssistantError, BadInput, Cancelled, EngineFailure
+from models.errors import AssistantError, BadInput, Cancelled, EngineFailure, StoreError
 from models.interfaces import SpeechOptions, TextDelta
 from models.media import load_sound
 from models.streaming import CancelScope, CancelToken
@@ -175,9 +176,17 @@ class DialogueManager:
     def _keep(self, turn: UserTurn) -> StoredMessage:
         """Stores the turn's files and its message; from here on, a crash does not lose it."""
         attachments: list[Attachment] = []
-        for kind, files in (("image", turn.images), ("audio", turn.audio), ("video", turn.videos)):
-            attachments += [self.store.add_file(f, turn.names.get(f, f.name), kind) for f in files]
-        return self.store.append(turn.conversation_id, "user", turn.text.strip(), attachments, replaces=turn.replaces)
+        try:
+            for kind, files in (("image", turn.images), ("audio", turn.audio), ("video", turn.videos)):
+                for file in files:
+                    attachments.append(self.store.add_file(file, turn.names.get(file, file.name), kind))
+            return self.store.append(
+                turn.conversation_id, "user", turn.text.strip(), attachments, replaces=turn.replaces
+            )
+        except StoreError:
+            with suppress(StoreError):  # the first one is what the owner needs to hear
+                self.store.release(attachments)
+            raise
 
 
 def _details(turn: UserTurn, user: StoredMessage, opened: OpenedTurn, heard: tuple[Heard, ...]) -> dict[str, Any]:

@@ -289,6 +289,19 @@ def test_the_same_picture_is_known_by_its_own_name_in_each_conversation(make, pi
         assert [p.source for p in model.calls[-1].messages[0].pictures] == [name]
 
 
+def test_files_of_a_turn_that_could_not_be_kept_do_not_stay(make, picture, monkeypatch, tmp_path):
+    dialogue = make()
+    conversation = dialogue.store.create().id
+
+    def full(*_, **__):
+        raise StoreError("The disk is full.")
+
+    monkeypatch.setattr(dialogue.store, "append", full)
+    (failed,) = run(dialogue, UserTurn(conversation, "Look!", images=(picture,)))
+    assert isinstance(failed, TurnFailed)
+    assert [f for f in (tmp_path / "data" / "attachments").rglob("*") if f.is_file()] == []
+
+
 def test_an_answer_that_cannot_be_kept_gives_the_engine_free_at_once(make, monkeypatch):
     class OneAtATime(ScriptedModel):
         busy = False
