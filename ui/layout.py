@@ -161,7 +161,7 @@ def _composer() -> str:
         + button("camera", "camera", "lu-camera")
         + button("mic", "mic", "lu-mic", aria_pressed="false")
         + '<span class="lu-space"></span>'
-        + button("mute", "set.speak", "lu-speak", aria_pressed="false")
+        + _speak_button()
         + '<button id="lu-send" type="submit" class="lu-go" data-t-label="send" disabled>'
         + icon("send")
         + "</button>"
@@ -171,6 +171,19 @@ def _composer() -> str:
         "</div>"
         '<input id="lu-files" type="file" multiple accept="image/*,audio/*,video/*" hidden tabindex="-1"></form>'
         '<p class="lu-hint" data-t="hint"></p>'
+    )
+
+
+def _speak_button() -> str:
+    pictures = tag("span", icon("mute"), class_="lu-when-off") + tag("span", icon("sound"), class_="lu-when-on")
+    return tag(
+        "button",
+        pictures,
+        id="lu-speak",
+        type="button",
+        class_="lu-button",
+        data_t_label="set.speak",
+        aria_pressed="false",
     )
 
 

@@ -10,6 +10,7 @@ const CALM_MS = 15000;
 let timer = 0;
 let lost = false;
 let first = true;
+let failed = new Set();
 
 export function startEngines() {
   onSignal("engines", look);
@@ -35,8 +36,16 @@ async function look() {
     first = false;
   }
   draw(state.engines);
+  explain(state.engines.filter((engine) => engine.status === "failed"));
   const busy = state.engines.some((e) => e.status === "loading" || e.status === "cold");
   timer = setTimeout(look, busy ? BUSY_MS : CALM_MS);
+}
+
+/** Says once why an engine is not available. */
+function explain(engines) {
+  const fresh = engines.find((engine) => !failed.has(engine.role + engine.name));
+  failed = new Set(engines.map((engine) => engine.role + engine.name));
+  if (fresh) notice(fresh.text);
 }
 
 function draw(engines) {
