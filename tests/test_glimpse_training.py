@@ -123,6 +123,20 @@ def test_an_interrupted_run_ends_with_the_same_weights(folder, store, tmp_path):
         assert torch.equal(ours, theirs)
 
 
+def test_a_signal_ends_the_run_after_the_step_under_way_and_saves(folder, store, tmp_path):
+    run = trainer(folder, store, tmp_path)
+
+    def stop(model):
+        run.stopping = True
+        return {}
+
+    run.run(stop)
+    assert run.step == 4  # the first evaluation's step
+    again = trainer(folder, store, tmp_path)
+    again.resume()
+    assert again.step == 4
+
+
 def test_the_record_says_what_was_done(folder, store, tmp_path):
     run = trainer(folder, store, tmp_path)
     dev = training_set(folder, store, "dev")

@@ -165,7 +165,7 @@ def train(
             loss.backward()
             optimiser.step()
             schedule.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
         found = recalls(head.eval(), dev[0][0], dev[1], dev[2])
         history.append({"epoch": epoch + 1.0, "loss": sum(losses) / max(1, len(losses)), **found})
         if found["text to picture R@10"] > best:

@@ -163,7 +163,7 @@ class Trainer:
                 log.info(
                     "step %d/%d epoch %.2f loss %.3f norm %.2f rate %.1e  %.2f s/step %.1f pictures/s  left %.0f min",
                     self.step, options.steps, self.step / max(1, self.data.batches_per_epoch),
-                    sum(losses[-20:]) / 20, norm, options.rate_at(self.step), pace, options.rows / pace,
+                    sum(losses[-20:]) / len(losses[-20:]), norm, options.rate_at(self.step), pace, options.rows / pace,
                     (options.steps - self.step) * pace / 60,
                 )  # fmt: skip
             if time.monotonic() - saved > save_seconds:
