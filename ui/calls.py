@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 import gradio as gr
 
 from models.errors import AssistantError
-from ui.i18n import Language, language_of
+from ui.i18n import Language, language_of, text
 from ui.owner_sentences import in_language
+
+log = logging.getLogger(__name__)
 
 MAX_FILES = 16
 MAX_TEXT = 200_000
@@ -90,6 +93,10 @@ def guarded(
             yield from handler(self, call)
         except AssistantError as error:
             yield (*[gr.skip()] * 3, signal(notice=in_language(str(error), call.language), busy=False))
+        except Exception as error:  # a slip of ours: the page says so and can still be used
+            log.exception("a call of the page failed")
+            sentence = text("broke", call.language, kind=type(error).__name__)
+            yield (*[gr.skip()] * 3, signal(notice=sentence, busy=False, opened=True))
 
     # Gradio reads the annotations of the handler itself to know what to pass.
     handle.__annotations__ = {"event": gr.EventData, "request": gr.Request}

@@ -3,7 +3,9 @@ escaped or made safe Markdown on the way."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -16,6 +18,8 @@ from ui.i18n import Language, text
 from ui.markdown import safe_markdown
 from ui.owner_sentences import in_language
 from ui.turns import TurnView
+
+log = logging.getLogger(__name__)
 
 # How many messages are on the page at first, and how many each "Show earlier messages" adds: the cost of drawing a
 # conversation does not grow with its length.
@@ -41,12 +45,23 @@ def history_of(messages: Sequence[StoredMessage], shown: int, language: Language
         )
     for index in range(first, len(messages)):
         message = messages[index]
-        if message.role == "user":
-            found.append(_html("user", user_html(message, language)))
-        elif message.role == "assistant":
-            question = messages[index - 1] if index else None
-            found.append(answer_of(message, question, language, last=index == len(messages) - 1))
+        question = messages[index - 1] if index else None
+        try:
+            found += _shown(message, question, language, last=index == len(messages) - 1)
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            # Details are of our making, but a conversation may have been imported. Its words can be shown all the same.
+            log.warning("the details of a message cannot be shown: %r", error)
+            plain = replace(message, details={})
+            found += _shown(plain, question, language, last=index == len(messages) - 1)
     return found
+
+
+def _shown(
+    message: StoredMessage, question: StoredMessage | None, language: Language, *, last: bool
+) -> list[ChatMessage]:
+    if message.role == "user":
+        return [_html("user", user_html(message, language))]
+    return [answer_of(message, question, language, last=last)] if message.role == "assistant" else []
 
 
 def user_html(message: StoredMessage, language: Language) -> str:

@@ -86,6 +86,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "drop": ("Drop pictures, sound or video here", "将图片、声音或视频拖到这里"),
     "hint": ("Lucid can be wrong. Check what matters.", "Lucid 可能出错，重要内容请自行核实。"),
     "waiting": ("Wait for the answer, or stop it first.", "请等待回答完成，或先停止。"),
+    "broke": (
+        "Something went wrong inside Lucid ({kind}). The terminal says more.",
+        "Lucid 内部出错（{kind}）。终端中有更多信息。",
+    ),
     "lost": ("Lucid does not answer. Is it still running?", "Lucid 没有响应，它还在运行吗？"),
     "lost.late": ("Lucid is here again.", "Lucid 已恢复连接。"),
     # messages
