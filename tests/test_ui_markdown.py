@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.markdown import safe_markdown
+from ui.markdown import plain_title, safe_markdown
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,18 @@ def test_long_texts_take_no_time():
         begun = time.perf_counter()
         safe_markdown(said)
         assert time.perf_counter() - begun < 1.0, said[:10]
+
+
+@pytest.mark.parametrize(
+    ("title", "shown"),
+    [
+        ("# Why **is** the `sky` blue", "Why is the sky blue"),
+        ("See [the page](https://example.org/a", "See the page"),
+        ("*Really* 2 * 3 * 4?", "Really 2 * 3 * 4?"),
+        ("C# and snake_case_names", "C# and snake_case_names"),
+        ("**", "**"),
+        ("", ""),
+    ],
+)
+def test_titles_lose_the_signs_of_markdown(title, shown):
+    assert plain_title(title) == shown

@@ -106,6 +106,20 @@ def test_pictures_that_browsers_cannot_show_are_made_showable(page, tmp_path):
         shown = page.get(f"/lucid/file/{kept.digest}")
         assert shown.headers["content-type"] == kind
         assert shown.headers["x-content-type-options"] == "nosniff"
+        assert "private" in shown.headers["cache-control"]
+        assert "immutable" in shown.headers["cache-control"]
+    assert page.post("/lucid/forget").headers["clear-site-data"] == '"cache"'
+
+
+def test_a_chinese_browser_is_refused_in_chinese(page):
+    chinese = {"accept-language": "zh-CN,zh;q=0.9"}
+    refused = page.post("/lucid/upload", files={"file": ("a.png", b"only text")}, headers=chinese).json()
+    assert refused == {
+        "error": "“a.png”既不是图片，也不是声音或视频。",
+        "remedy": "请发送 JPEG、PNG、MP3、WAV、MP4 等格式。",
+    }
+    states = page.get("/lucid/state", headers=chinese).json()["engines"]
+    assert {s["text"] for s in states} <= {"", "就绪"}
 
 
 def test_importing_the_page_loads_no_model_library():
@@ -118,7 +132,8 @@ def test_importing_the_page_loads_no_model_library():
     assert done.returncode == 0, done.stderr
 
 
-def test_it_starts_moves_to_a_free_port_says_so_and_ends_on_ctrl_c(tmp_path):
+@pytest.mark.parametrize(("told", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_it_starts_moves_to_a_free_port_says_so_and_tidies_up_when_it_is_ended(tmp_path, told, code):
     from ui.__main__ import bind
 
     with bind("127.0.0.1", 7911) as taken:
@@ -139,7 +154,7 @@ def test_it_starts_moves_to_a_free_port_says_so_and_ends_on_ctrl_c(tmp_path):
                 assert len(json.load(answer)["engines"]) == 3
             assert took < STARTS_WITHIN_S
         finally:
-            process.send_signal(signal.SIGINT)
-            assert process.wait(15) == 0
+            process.send_signal(told)
+            assert process.wait(15) == code
     left = [f.name for f in (tmp_path / "temporary").iterdir() if f.is_dir() and f.name != "alive"]
     assert left == [], "temporary files were left behind"

@@ -50,6 +50,7 @@ def test_a_page_follows_a_turn_no_faster_than_it_can_draw(dialogue):
     assert len(texts) > 5
     assert views[-1].over
     assert views[-1].text.count("word") == 60
+    assert 10 < views[-1].tokens_per_s < 110  # 60 words, each held back for 10 ms
 
 
 def test_a_turn_goes_on_when_nobody_follows_and_is_stopped_by_stop(dialogue):
@@ -142,5 +143,40 @@ def test_preferences_are_kept_and_nonsense_is_not(tmp_path):
     file.change(speak=True, speed=9.0, voice="joe", personas={"Pirate": "Arr"}, unknown=1)
     again = PreferenceFile(settings).current
     assert (again.speak, again.speed, again.voice, again.personas) == (True, 1.2, "joe", {"Pirate": "Arr"})
+    file.choose_engine("seeing", "smollm2-evidence", "glimpse")
+    file.choose_engine("hearing", "a", "b")
+    file.choose_engine("hearing", "a", "a")
+    again = PreferenceFile(settings)
+    assert again.engine("seeing", "smollm2-evidence") == "glimpse"
+    assert again.engine("seeing", "named on the command line") == "named on the command line"
+    assert again.engine("hearing", "a") == "a"
     (tmp_path / FILE).write_text("{broken")
     assert PreferenceFile(settings).current.speak is False
+
+
+def test_an_engine_picked_on_the_page_is_used_after_a_restart_if_it_could_be_loaded(dialogue, tmp_path):
+    from assistant.dialogue import DialogueManager
+    from models.catalogue import ROLES
+    from models.engines import Engines
+    from models.errors import EngineUnavailable
+    from models.fakes import ScriptedModel
+    from ui.handlers_settings import SettingsHandlers
+    from ui.services import PageServices
+
+    def load(name, **_):
+        if name == "missing":
+            raise EngineUnavailable("It is not here.")
+        return ScriptedModel()
+
+    def started() -> PageServices:
+        engines = Engines("first", "h", "s", loaders=dict.fromkeys(ROLES, load))
+        return PageServices.of(DialogueManager(engines, dialogue.store, dialogue.settings), tmp_path)
+
+    services = started()
+    SettingsHandlers(services).use("seeing", "second")
+    SettingsHandlers(services).use("hearing", "missing")
+    deadline = time.monotonic() + 5
+    while services.preferences.engine("seeing", "first") != "second" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    again = started()
+    assert [again.engines.name(role) for role in ROLES] == ["second", "h", "s"]

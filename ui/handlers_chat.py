@@ -12,7 +12,7 @@ import gradio as gr
 
 from assistant.store import StoredMessage
 from assistant.turn import UserTurn
-from models.errors import BadInput
+from models.errors import BadInput, StoreError
 from models.streaming import CancelScope, CancelToken
 from ui.calls import Call, guarded, signal
 from ui.convert import PAGE_LENGTH, asked_html, history_of, running_messages, user_html
@@ -176,12 +176,18 @@ class ChatHandlers:
                 seen = view.asked
             if not view.over:
                 yield SKIP, running_messages(view, asked, call.language), listed, SKIP
-        if not watching.cancelled:
+        if watching.cancelled:
+            # Gradio closes a stream by sending its last values again: these change nothing on a page that has gone on.
+            yield SKIP, SKIP, SKIP, SKIP
+        else:
             yield self._ended(view, running, call, asked)
 
     def _ended(self, view: TurnView, running: RunningTurn, call: Call, asked: str) -> Outputs:
         conversation = running.turn.conversation_id
-        title = plain_title(self._services.store.conversation(conversation).title)
+        try:
+            title = plain_title(self._services.store.conversation(conversation).title)
+        except StoreError:  # deleted while it was being answered
+            return [], [], self._list(call, ""), signal(deleted=conversation, busy=False)
         listed = self._list(call, conversation)
         state = {"conversation": conversation, "title": title, "busy": False, "ended": True}
         if not view.user_id:  # refused before it was kept: the owner gets the words and files back
