@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from assistant.config import Settings, add_settings_arguments, load_settings
+from assistant.config import Settings, add_settings_arguments, load_settings, start_logging
 from models.errors import AssistantError
 
 
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     speak = options.pop("speak", None)
     try:
         settings = load_settings(options)
-        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        start_logging(settings)
         return _run(command, settings, {**own, "speak": speak})
     except AssistantError as error:
         print(f"lucid: {error}", file=sys.stderr)

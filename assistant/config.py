@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import ipaddress
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -199,3 +200,16 @@ def add_page_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--port", type=int, help="first port to try (default 7860)")
     group.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="do not open a browser")
     group.add_argument("--auth", metavar="USER:PASSWORD", help="demanded before serving beyond this machine")
+
+
+def start_logging(settings: Settings) -> None:
+    """Sends the log to standard error at the owner's level.
+
+    Warnings of libraries, and what Pillow says of damaged pictures (for which the owner gets a sentence of ours), are
+    for developers: they show from "info" on.
+    """
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    logging.captureWarnings(True)
+    if settings.log_level in ("warning", "error"):
+        for name in ("py.warnings", "PIL"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
@@ -128,3 +130,16 @@ def test_a_reader_that_has_enough_ends_it_without_a_traceback(tmp_path, extra):
     _, err = child.communicate(timeout=60)
     assert child.returncode == 1
     assert err == b""
+
+
+def test_a_damaged_tiff_gives_our_sentence_and_nothing_of_the_library(tmp_path):
+    """In a process of its own: pytest takes warnings and logs for itself."""
+    file = tmp_path / "scan.tif"
+    Image.new("RGB", (64, 64), "red").save(file, compression="tiff_lzw", tiffinfo={270: "x" * 400})
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) - 30])
+    command = [sys.executable, "-m", "assistant.cli", "ask", "what?", "--model", "scripted", "--image", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "scan.tif" in done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import signal
 import socket
@@ -14,7 +13,14 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from assistant.config import Settings, add_page_arguments, add_settings_arguments, is_loopback, load_settings
+from assistant.config import (
+    Settings,
+    add_page_arguments,
+    add_settings_arguments,
+    is_loopback,
+    load_settings,
+    start_logging,
+)
 from models.errors import AssistantError, SettingsError
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_page_arguments(parser)
     try:
         settings = load_settings(vars(parser.parse_args(arguments)))
-        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        start_logging(settings)
         serve(settings)
     except AssistantError as error:
         sys.stderr.write(f"lucid: {error}\n")
