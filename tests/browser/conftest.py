@@ -156,19 +156,10 @@ def browser(recording: Path) -> Iterator[Any]:
 
 
 Opener = Callable[..., Any]
-DESKTOP = {"width": 1280, "height": 820}
-
-
-@pytest.fixture(scope="session")
-def desktop(browser: Any) -> Iterator[Any]:
-    """The context that most tests share, so that Gradio's scripts are fetched and compiled once."""
-    context = browser.new_context(permissions=PERMISSIONS, viewport=DESKTOP)
-    yield context
-    context.close()
 
 
 @pytest.fixture
-def open_page(browser: Any, desktop: Any, stage: Stage) -> Iterator[Opener]:
+def open_page(browser: Any, stage: Stage) -> Iterator[Opener]:
     """Opens the page, ready to be used. Afterwards: nothing on any console, nothing asked of any other machine.
 
     `open_page.forgiven` holds what a test expects on the console all the same. (Chromium itself notes every 422, which
@@ -187,10 +178,9 @@ def open_page(browser: Any, desktop: Any, stage: Stage) -> Iterator[Opener]:
         )
 
     def opened(path: str = "", address: str = "", **options: Any) -> Any:
-        context = desktop
-        if options:
-            context = browser.new_context(permissions=PERMISSIONS, **{"viewport": DESKTOP, **options})
-            contexts.append(context)
+        options.setdefault("viewport", {"width": 1280, "height": 820})
+        context = browser.new_context(permissions=PERMISSIONS, **options)
+        contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
         listen(page, address or stage.address)
@@ -200,10 +190,6 @@ def open_page(browser: Any, desktop: Any, stage: Stage) -> Iterator[Opener]:
 
     opened.forgiven = ["status of 422"]  # type: ignore[attr-defined]
     yield opened
-    for page in desktop.pages:
-        if page.url.startswith("http"):
-            page.evaluate("localStorage.clear()")
-        page.close()
     for context in contexts:
         context.close()
     assert not foreign, f"asked other machines: {foreign}"
