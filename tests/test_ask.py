@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import subprocess
-import sys
 import wave
 from pathlib import Path
 
