@@ -32,7 +32,8 @@ def test_both_languages_have_every_text_with_the_same_gaps():
 
 def test_chinese_is_chinese():
     plain = [key for key, (_, chinese) in TABLE.items() if not re.search(r"[\u4e00-\u9fff]", chinese)]
-    assert plain == []
+    # What the examples ask goes to the embedded model, which refuses Chinese.
+    assert plain == ["example.1.text", "example.2.text", "example.3.text"]
 
 
 def test_every_key_in_the_code_is_in_the_table():

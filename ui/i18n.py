@@ -54,12 +54,15 @@ TABLE: dict[str, tuple[str, str]] = {
     "welcome.title": ("What shall we look at?", "今天想聊点什么？"),
     "welcome.text": (
         "Ask, talk, or drop in a picture, a recording or a clip.",
-        "提问、说话，或拖入图片、录音、视频。",
+        "提问、说话，或拖入图片、录音、视频。内置模型目前只懂英文，可在设置里换用其他模型。",
     ),
-    "example.1": ("What is the capital of France?", "法国的首都是哪里？"),
+    # What an example asks is English in both: the embedded model understands nothing else.
+    "example.1": ("What is the capital of France?", "用英文问：法国的首都是哪里？"),
+    "example.1.text": ("What is the capital of France?", "What is the capital of France?"),
     "example.2": ("Describe a picture", "描述一张图片"),
-    "example.2.text": ("What is in this picture?", "这张图片里有什么？"),
-    "example.3": ("Explain how rainbows form", "解释彩虹是怎样形成的"),
+    "example.2.text": ("What is in this picture?", "What is in this picture?"),
+    "example.3": ("Explain how rainbows form", "用英文问：彩虹是怎样形成的？"),
+    "example.3.text": ("Explain how rainbows form", "Explain how rainbows form"),
     "example.4": ("Ask by voice", "用语音提问"),
     # composer
     "composer": ("Message Lucid", "给 Lucid 发消息"),

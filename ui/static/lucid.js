@@ -37,9 +37,9 @@ async function start() {
 
 function startExamples() {
   const actions = {
-    1: () => (insert(t("example.1")), send()),
+    1: () => (insert(t("example.1.text")), send()),
     2: () => (insert(t("example.2.text")), $("lu-files").click()),
-    3: () => (insert(t("example.3")), send()),
+    3: () => (insert(t("example.3.text")), send()),
     4: dictate,
   };
   for (const button of document.querySelectorAll("[data-example]")) {
