@@ -111,6 +111,12 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 block.attention_norm.weight.copy_(layers[index].input_layernorm.weight)
                 block.ffn_norm.weight.copy_(layers[index].post_attention_layernorm.weight)
 
+    def cast_adapter(self, kind: torch.dtype) -> None:
+        """Gives all but the language model this type. That has it already, and its rotary angles must stay float32."""
+        for part in (self.memory, self.blocks, self.vision):
+            if part is not None:
+                part.to(kind)
+
     def adapter_parameters(self) -> list[tuple[str, nn.Parameter]]:
         """What training changes, by name."""
         return [(n, p) for n, p in self.named_parameters() if not n.startswith(FROZEN_PREFIXES)]
@@ -171,7 +177,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if config.vision_model == "efficientnet-lite2":
             vision = VisionEncoder.pretrained(config.vision_model, weights.efficientnet_lite2_file())
         model = cls(config, cast(LlamaForCausalLM, language_model), vision)
-        cast(nn.Module, model).to(cast(torch.dtype, kind))
+        model.cast_adapter(cast(torch.dtype, kind))
         model.load_adapter_state(load_file(folder / WEIGHTS_FILE))
         if config.labels:
             from transformers import AutoTokenizer

@@ -102,7 +102,7 @@ def new_model(start: Path | None) -> tuple[GlimpseForConditionalGeneration, Any]
     config = GlimpseConfig(text_config=text_config, labels=labels)
     torch.manual_seed(0)
     model = GlimpseForConditionalGeneration(config, cast(LlamaForCausalLM, language_model))
-    cast(torch.nn.Module, model).to(torch.bfloat16)
+    model.cast_adapter(torch.bfloat16)
     model.embed_labels(tokenizer)
     return model, tokenizer
 
