@@ -197,9 +197,6 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
 
-    def get_output_embeddings(self) -> nn.Module:
-        return self.language_model.get_output_embeddings()
-
     # -- pictures --------------------------------------------------------------------------------------------------
 
     def remember(self, pixels: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
