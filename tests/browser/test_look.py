@@ -41,7 +41,7 @@ def test_markdown_is_drawn(page, stage):
     say(page, "say **bold**\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\nprint(1)\n```\n\n\\(x^2\\) costs $5 or $6")
     inside = page.locator("#lu-history [data-testid=bot] .message-content")
     for element in ("strong", "table", "pre code", ".katex"):
-        assert inside.locator(element).count() >= 1, element
+        inside.locator(element).first.wait_for(timeout=20_000)
     assert inside.locator(".katex").count() == 1
     assert "$5 or $6" in inside.inner_text()
 
