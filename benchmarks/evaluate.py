@@ -9,6 +9,7 @@ import sys
 EVALUATIONS: dict[str, tuple[str, str]] = {
     "hearing": ("benchmarks.hearing", "word errors of the recogniser on a folder of recordings with a manifest"),
     "speech": ("benchmarks.speech", "spoken answers heard again: word errors, real-time factor, first audio"),
+    "glimpse": ("benchmarks.glimpse", "the embedded cross-attention model on the test split, or its speed"),
     "generation": ("benchmarks.generation", "tokens a second against plain generate, on the same weights"),
     "bad-files": ("benchmarks.bad_files", "a folder of broken files through the decoders: crashes, time, memory"),
     "kill": ("benchmarks.kill", "kill -9 at random moments: what was acknowledged must be there"),

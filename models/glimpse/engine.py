@@ -215,5 +215,8 @@ def load_glimpse(folder: Path = WEIGHTS, on_progress: OnProgress | None = None) 
         )
     if on_progress:
         on_progress("Loading Glimpse", None)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # it would draw into the answer on the terminal
     model = GlimpseForConditionalGeneration.from_pretrained(folder)
     return GlimpseEngine(model, GlimpseProcessor.from_pretrained(folder), decoder=GlimpseDecoder(model))

@@ -17,6 +17,13 @@ _ENTRIES = (
         megabytes=270,
         languages="en",
     ),
+    CatalogueEntry(
+        "glimpse",
+        "Glimpse, early: SmolLM2-135M looks at the picture itself by cross-attention, trained here (docs/GLIMPSE.md)",
+        packaged=True,
+        megabytes=306,
+        languages="en",
+    ),
 )
 
 
@@ -38,6 +45,10 @@ def load_vision_language_model(
     Raises:
         EngineUnavailable: there is no such model, or its weights are not here.
     """
+    if name == "glimpse":
+        from models.glimpse.engine import load_glimpse
+
+        return load_glimpse(on_progress=on_progress)
     if name != "smollm2-evidence":
         raise EngineUnavailable(
             f"There is no vision-language model named {name!r}.",
