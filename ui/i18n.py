@@ -54,7 +54,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "welcome.title": ("What shall we look at?", "今天想聊点什么？"),
     "welcome.text": (
         "Ask, talk, or drop in a picture, a recording or a clip.",
-        "提问、说话，或拖入图片、录音、视频。内置模型目前只懂英文，可在设置里换用其他模型。",
+        "提问、说话，或拖入图片、录音、视频。内置模型目前只懂英文。",
     ),
     # What an example asks is English in both: the embedded model understands nothing else.
     "example.1": ("What is the capital of France?", "用英文问：法国的首都是哪里？"),

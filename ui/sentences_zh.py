@@ -212,7 +212,7 @@ CHINESE: tuple[tuple[str, str], ...] = (
     ("Train some: {command} ({page}).", "请训练：{command}（{page}）。"),
     ("The attention could not be computed: {reason}.", "无法计算注意力：{reason}。"),
     ("{model} understands English only, and this is {language}.", "{model} 只懂英语，而这是{language}。"),
-    ("Ask in English, or choose a model that knows more languages.", "请用英语提问，或选择会更多语言的模型。"),
+    ("Ask in English.", "请用英语提问。"),
     ("The tokenizer of {name} has no {token}.", "{name} 的分词器缺少 {token}。"),
     ("Delete Lucid's cache folder.", "请删除 Lucid 的缓存文件夹。"),
     # Coqui

@@ -71,7 +71,7 @@ class EvidenceLanguageModel:
         if other not in ("en", "el"):  # Greek letters are symbols in an English question, too
             raise BadInput(
                 f"{self.name} understands English only, and this is {language_name(other)}.",
-                "Ask in English, or choose a model that knows more languages.",
+                "Ask in English.",
             )
         prompt = self._prompt(messages)
         if not cancel.cancelled:
