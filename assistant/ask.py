@@ -20,6 +20,8 @@ from models.errors import BadInput
 from models.interfaces import GenerationOptions, SeenPicture, SpeechOptions, TextDelta
 from models.streaming import CancelScope
 
+ERASE_LINE, BACK = "\r\033[K", "\r"
+
 
 @dataclass(frozen=True)
 class AskOptions:
@@ -84,17 +86,20 @@ def ask(options: AskOptions, settings: Settings) -> int:
 
 def _follow(dialogue: DialogueManager, turn: UserTurn, *, quiet: bool) -> _Outcome:
     """Runs the turn; text goes to standard output as it comes, unless `quiet`."""
-    outcome = _Outcome()
+    outcome, began = _Outcome(), False
     for event in dialogue.respond(turn, CancelScope().begin()):
         if isinstance(event, TurnStarted):
             outcome.model = event.model
         elif isinstance(event, Progress) and not quiet and sys.stderr.isatty():
-            print(f"\r{event.text} …", end="\r\033[K" if event.fraction == 1 else "\r", file=sys.stderr, flush=True)
+            print(f"{ERASE_LINE}{event.text} …", end=BACK, file=sys.stderr, flush=True)
         elif isinstance(event, TranscriptReady):
             outcome.transcripts.append(event.transcript.text)
             if not quiet:
                 print(f"heard: {event.transcript.text or '(no speech)'}", file=sys.stderr)
         elif isinstance(event, TextDelta) and not quiet:
+            if not began and sys.stderr.isatty():
+                print(ERASE_LINE, end="", file=sys.stderr, flush=True)  # the answer is not to stand on the progress
+            began = True
             print(event.text, end="", flush=True)
         elif isinstance(event, SpeechChunk):
             outcome.speech.append(event)
