@@ -22,7 +22,9 @@ def tiny_config(**changes: Any) -> GlimpseConfig:
     settings: dict[str, Any] = {
         "text_config": text, "vision_model": "none", "image_size": 96, "feature_size": 12,
         "labels": ["cat", "dog", "car"],
-        "label_tokens": 2, "memory_size": 16, "memory_layers": 1, "memory_heads": 2, "cross_attention_layers": [1, 3],
+        "label_tokens": 2, "names": ["red", "blue", "green"], "name_tokens": 2,
+        "pointer_size": 8, "pointing_blocks": [1],
+        "memory_size": 16, "memory_layers": 1, "memory_heads": 2, "cross_attention_layers": [1, 3],
         "cross_attention_scales": [1.0, 1.0], "cross_attention_ffn": 24, "dropout": 0.1,
     }  # fmt: skip
     return GlimpseConfig(**{**settings, **changes})
@@ -61,9 +63,12 @@ def tiny_glimpse(trained: bool = True, seed: int = 0, **changes: Any) -> Glimpse
     config = tiny_config(**changes)
     model = GlimpseForConditionalGeneration(config, LlamaForCausalLM(config.text_config))
     model.vision = TinyVision()
-    model.embed_labels(tiny_tokenizer())
+    model.embed_names(tiny_tokenizer())
     if trained:
         for name, parameter in model.adapter_parameters():
             if name.endswith(("attention_out.weight", "ffn_out.weight")):
                 torch.nn.init.normal_(parameter, std=0.3)
+        torch.nn.init.normal_(model.memory.recognise.weight, std=0.5)
+        torch.nn.init.zeros_(model.pointer.nothing)
+        torch.nn.init.constant_(model.pointer.gate, 0.2)
     return model.eval()

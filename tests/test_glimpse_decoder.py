@@ -16,9 +16,12 @@ def model():
 
 def inputs(model, pictures=1, start=3):
     torch.manual_seed(pictures)
-    memory = model.memory(torch.rand(1, 9, 12), torch.zeros(1, 2, dtype=torch.long), torch.full((1, 2), 0.5))
-    keys_values = model.keys_values(memory.repeat(1, pictures, 1)).detach()
-    return {"picture_keys_values": keys_values, "picture_starts": torch.full((1, pictures), start)}
+    seen = model.memory(torch.rand(1, 9, 12), torch.zeros(1, 2, dtype=torch.long), torch.full((1, 2), 0.5))
+    return {
+        "picture_keys_values": model.keys_values(seen.memory.repeat(1, pictures, 1)).detach(),
+        "picture_names": seen.names.repeat(1, pictures, 1),
+        "picture_starts": torch.full((1, pictures), start),
+    }
 
 
 TOKENS = tuple(range(5, 25))

@@ -54,6 +54,7 @@ def test_closed_gates_give_the_language_models_logits(processor):
     for block in model.blocks:
         torch.nn.init.zeros_(block.attention_gate)
         torch.nn.init.zeros_(block.ffn_gate)
+    torch.nn.init.zeros_(model.pointer.gate)
     with torch.no_grad():
         seeing = model(**processor(text=ASK, images=picture("red"))).logits
         torch.testing.assert_close(seeing, model.language_model(**processor(text=BLIND)).logits)
@@ -87,6 +88,7 @@ def test_the_cache_changes_nothing(model, processor):
         second = model(
             input_ids=ids[:, 20:],
             picture_keys_values=first.picture_keys_values,
+            picture_names=first.picture_names,
             picture_starts=inputs["picture_starts"],
             past_key_values=first.past_key_values,
             use_cache=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.glimpse.losses import Vocabulary, row_loss
+from models.glimpse.losses import Shares, Vocabulary, row_loss
 from models.glimpse.rows import END, REPLY, TURN, collate, pack, system_part
 from models.glimpse.tasks import Task
 from models.glimpse.training_set import Example
@@ -29,7 +29,8 @@ def looked(model, pictures=1):
 
 def separate_losses(model, tokenizer, seen, system="", note=""):
     """(loss per answer token) of every question and answer as a sequence of its own, through the public forward."""
-    keys_values = model.keys_values(model.memory(*seen))
+    seen = model.memory(*seen)
+    given = {"picture_keys_values": model.keys_values(seen.memory), "picture_names": seen.names}
     header = tokenizer((system_part(system) if system else "") + TURN, add_special_tokens=False).input_ids
     losses = []
     for task in TASKS:
@@ -39,7 +40,7 @@ def separate_losses(model, tokenizer, seen, system="", note=""):
             ids = torch.tensor([header + asked + said])
             starts = torch.tensor([[len(header)]])
             with torch.no_grad():
-                logits = model(input_ids=ids, picture_keys_values=keys_values, picture_starts=starts).logits[0]
+                logits = model(input_ids=ids, picture_starts=starts, **given).logits[0]
             first = len(header) + len(asked)
             losses += torch.nn.functional.cross_entropy(
                 logits[first - 1 : -1], torch.tensor(said), reduction="none"
@@ -53,7 +54,7 @@ def test_a_packed_row_has_the_loss_of_its_parts(model, system):
     row = pack(tokenizer, TASKS, system=system, note="Text: x", question_weight=1.0)
     seen = looked(model)
     with torch.no_grad():
-        _, packed = row_loss(model, Example(collate([row], torch.float32), *seen), 0.0)
+        _, packed = row_loss(model, Example(collate([row], torch.float32, 3), *seen), Shares())
     alone = separate_losses(model, tokenizer, seen, system, "Text: x")
     assert float(packed) == pytest.approx(sum(alone) / len(alone), rel=1e-4)
 
@@ -63,12 +64,16 @@ def test_padding_and_company_change_nothing(model):
     long, short = pack(tokenizer, TASKS), pack(tokenizer, TASKS[1:])
     features, labels, probabilities = looked(model, 2)
     with torch.no_grad():
-        both, _ = row_loss(model, Example(collate([long, short], torch.float32), features, labels, probabilities), 0.0)
+        both, _ = row_loss(
+            model, Example(collate([long, short], torch.float32, 3), features, labels, probabilities), Shares()
+        )
         parts = [
             row_loss(
                 model,
-                Example(collate([r], torch.float32), features[i : i + 1], labels[i : i + 1], probabilities[i : i + 1]),
-                0.0,
+                Example(
+                    collate([r], torch.float32, 3), features[i : i + 1], labels[i : i + 1], probabilities[i : i + 1]
+                ),
+                Shares(),
             )[0]
             for i, r in enumerate((long, short))
         ]
@@ -87,21 +92,23 @@ def test_answers_do_not_see_one_another():
 
 def test_a_vocabulary_of_all_tokens_gives_the_exact_loss(model):
     row = pack(tiny_tokenizer(), TASKS)
-    example = Example(collate([row], torch.float32), *looked(model))
+    example = Example(collate([row], torch.float32, 3), *looked(model))
     everything = Vocabulary(torch.arange(300), 300)
     with torch.no_grad():
-        assert float(row_loss(model, example, 0.1, everything)[0]) == pytest.approx(
-            float(row_loss(model, example, 0.1)[0]), rel=1e-5
+        assert float(row_loss(model, example, Shares(0.1), everything)[0]) == pytest.approx(
+            float(row_loss(model, example, Shares(0.1))[0]), rel=1e-5
         )
 
 
 def test_a_sampled_vocabulary_is_right_on_average(model):
     row = pack(tiny_tokenizer(), TASKS)
-    example = Example(collate([row], torch.float32), *looked(model))
-    sampled = Vocabulary(torch.from_numpy(row.targets[:5]), 300, sampled=100)
+    example = Example(collate([row], torch.float32, 3), *looked(model))
+    spelled = model.pointer.spellings
+    common = torch.cat([torch.from_numpy(row.targets[:5]), spelled[spelled >= 0]])
+    sampled = Vocabulary(common, 300, sampled=100)
     torch.manual_seed(0)
     with torch.no_grad():
-        exact = float(row_loss(model, example, 0.0)[0])
-        found = [float(row_loss(model, example, 0.0, sampled)[0]) for _ in range(50)]
+        exact = float(row_loss(model, example, Shares())[0])
+        found = [float(row_loss(model, example, Shares(), sampled)[0]) for _ in range(50)]
     assert sum(found) / len(found) == pytest.approx(exact, rel=0.01)
     assert max(found) - min(found) > 0

@@ -47,7 +47,9 @@ def store(folder, tmp_path_factory):
 
 def training_set(folder, store, split="train"):
     records = [r for r in PictureFolder(folder).records() if r.split == split]
-    return TrainingSet(records, store, tiny_tokenizer(), rows=4, seed=1, dtype=torch.float32)
+    return TrainingSet(
+        records, store, tiny_tokenizer(), rows=4, seed=1, dtype=torch.float32, names=("red", "blue", "green"), side=3
+    )
 
 
 def trainer(folder, store, work, options=OPTIONS):
@@ -100,7 +102,8 @@ def test_the_order_depends_on_seed_and_epoch_alone(folder, store):
 def test_the_frozen_models_stay_as_they_are_and_the_adapter_learns(folder, store, tmp_path):
     run = trainer(folder, store, tmp_path, TrainingOptions(rows=4, steps=60, rate=2e-2, warmup=5, smoothing=0.0))
     before = {n: p.clone() for n, p in run.model.language_model.named_parameters()}
-    losses = [run.train_step(example)[0] for example, _ in zip(run.data.from_step(0), range(60), strict=False)]
+    batches = zip(run.data.from_step(0), range(60), strict=False)
+    losses = [run.train_step(run.data.example(*batch))[0] for batch, _ in batches]
     assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.5
     for name, parameter in run.model.language_model.named_parameters():
         assert torch.equal(parameter, before[name])
@@ -111,8 +114,8 @@ def test_an_interrupted_run_ends_with_the_same_weights(folder, store, tmp_path):
     for work in (whole.work, first.work):
         work.mkdir()
     whole.run(nothing)
-    for example, _ in zip(first.data.from_step(0), range(5), strict=False):
-        first.train_step(example)
+    for batch, _ in zip(first.data.from_step(0), range(5), strict=False):
+        first.train_step(first.data.example(*batch))
     first.save()
     second = trainer(folder, store, first.work)
     second.resume()
@@ -120,7 +123,8 @@ def test_an_interrupted_run_ends_with_the_same_weights(folder, store, tmp_path):
     second.run(nothing)
     assert second.step == whole.step == 8
     for ours, theirs in zip(whole.averages + whole.masters, second.averages + second.masters, strict=True):
-        assert torch.equal(ours, theirs)
+        # What the frozen layers make of a text is kept and not computed again, so sums may be rounded otherwise.
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_a_signal_ends_the_run_after_the_step_under_way_and_saves(folder, store, tmp_path):
@@ -140,7 +144,7 @@ def test_a_signal_ends_the_run_after_the_step_under_way_and_saves(folder, store,
 def test_the_record_says_what_was_done(folder, store, tmp_path):
     run = trainer(folder, store, tmp_path)
     dev = training_set(folder, store, "dev")
-    run.run(dev_evaluation(dev, dev.records, store, tiny_tokenizer(), 4))
+    run.run(dev_evaluation(dev, store, tiny_tokenizer(), 4))
     run.export(tmp_path / "weights", {"data": {"mine": 12}})
     record = json.loads((tmp_path / "weights" / "training.json").read_text())
     assert record["steps"] == 8

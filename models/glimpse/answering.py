@@ -13,13 +13,20 @@ from models.glimpse.rows import END, REPLY, TURN
 from models.glimpse.tasks import CAPTION_PROMPTS
 
 
-def remember(model: GlimpseForConditionalGeneration, looked: Sequence[Looked]) -> torch.Tensor:
-    """Memory tokens of pictures, (pictures, tokens, size)."""
-    return model.memory(
+def seen_inputs(
+    model: GlimpseForConditionalGeneration, looked: Sequence[Looked], start: int
+) -> dict[str, torch.Tensor]:
+    """What the model takes of pictures, one per row of a batch, that can be seen from token `start` on."""
+    seen = model.memory(
         torch.stack([x.features for x in looked]),
         torch.stack([x.labels for x in looked]),
         torch.stack([x.probabilities for x in looked]),
     )
+    return {
+        "picture_keys_values": model.keys_values(seen.memory),
+        "picture_names": seen.names,
+        "picture_starts": torch.full((len(looked), 1), start),
+    }
 
 
 @torch.no_grad()
@@ -43,11 +50,11 @@ def answers(
     while start < len(order):
         group = [i for i in order[start : start + batch] if len(prompts[i]) == len(prompts[order[start]])]
         ids = torch.tensor([prompts[i] for i in group])
+        seen: dict[str, Any] = seen_inputs(model, [looked[i] for i in group], header)
         made = model.generate(  # type: ignore[misc]
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            picture_keys_values=model.keys_values(remember(model, [looked[i] for i in group])),
-            picture_starts=torch.full((len(group), 1), header),
+            **seen,
             max_new_tokens=max_new_tokens,
             num_beams=beams,
             do_sample=False,
@@ -86,8 +93,7 @@ def yes_shares(
         group = [i for i in order[start : start + batch] if len(prompts[i]) == len(prompts[order[start]])]
         logits = model(
             input_ids=torch.tensor([prompts[i] for i in group]),
-            picture_keys_values=model.keys_values(remember(model, [looked[i] for i in group])),
-            picture_starts=torch.full((len(group), 1), header),
+            **seen_inputs(model, [looked[i] for i in group], header),
             logits_to_keep=1,
         ).logits[:, -1]
         for i, pair in zip(group, logits[:, [yes, no]].float().softmax(-1), strict=True):

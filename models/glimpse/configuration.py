@@ -17,6 +17,11 @@ class GlimpseConfig(PretrainedConfig):
         feature_size: numbers per cell of the feature map (see `vision.py` for what they are).
         labels: the encoder's class names, in the order of its logits.
         label_tokens: how many of the likeliest labels become memory tokens.
+        names: words and names that the memory learns to recognise by itself (`naming.py`), in the order of its head.
+        name_tokens: how many of the likeliest names become memory tokens.
+        spelled: tokens of a label or name that can be copied into an answer; longer ones are cut.
+        pointer_size: width of the space in which the pointer compares what is to be said with what can be copied.
+        pointing_blocks: the blocks (by number) whose attention is trained to point, and which `explain` shows.
         memory_size: width of the memory tokens.
         memory_layers: transformer layers that the memory tokens pass through, 0 for none.
         memory_heads: attention heads of these layers and of the cross-attention.
@@ -38,6 +43,11 @@ class GlimpseConfig(PretrainedConfig):
         feature_size: int = 1856,
         labels: list[str] | None = None,
         label_tokens: int = 5,
+        names: list[str] | None = None,
+        name_tokens: int = 16,
+        spelled: int = 6,
+        pointer_size: int = 128,
+        pointing_blocks: list[int] | tuple[int, ...] = (1, 2),
         memory_size: int = 384,
         memory_layers: int = 2,
         memory_heads: int = 6,
@@ -56,6 +66,11 @@ class GlimpseConfig(PretrainedConfig):
         self.feature_size = feature_size
         self.labels = list(labels or [])
         self.label_tokens = label_tokens
+        self.names = list(names or [])
+        self.name_tokens = min(name_tokens, len(self.names))
+        self.spelled = spelled
+        self.pointer_size = pointer_size
+        self.pointing_blocks = list(pointing_blocks)
         self.memory_size = memory_size
         self.memory_layers = memory_layers
         self.memory_heads = memory_heads

@@ -27,7 +27,7 @@ from typing import Any
 from PIL import Image
 
 from models.errors import BadInput
-from models.glimpse.scenes import Scene, draw_scene
+from models.glimpse.scenes import Scene, draw_scene, scene_of
 
 DRAWN = "drawn"
 # Seeds of the drawn scenes: the splits never share one.
@@ -60,7 +60,7 @@ class Record:
 
     @property
     def drawn(self) -> Scene | None:
-        return None if self.seed is None else draw_scene(self.seed)[1]
+        return None if self.seed is None else scene_of(self.seed)
 
 
 def share(text: str) -> float:

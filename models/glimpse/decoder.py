@@ -13,7 +13,7 @@ from models.seeing.llama_decoder import LlamaDecoder, Precision
 
 
 class GlimpseDecoder(LlamaDecoder):
-    """A `Decoder` whose `inputs` are a prompt's `picture_keys_values` and `picture_starts`, or nothing.
+    """A `Decoder`. Its `inputs`: a prompt's `picture_keys_values`, `picture_names` and `picture_starts`, or nothing.
 
     Args:
         model: gives the language model's weights and the blocks; its language model is not run.
@@ -30,6 +30,7 @@ class GlimpseDecoder(LlamaDecoder):
             )
         }
         self._pictures: torch.Tensor | None = None
+        self._names: torch.Tensor | None = None
         self._starts: torch.Tensor | None = None
         self._visible: torch.Tensor | None = None
         super().__init__(language_model.config.to_dict(), language_model.state_dict(), precision)
@@ -37,6 +38,7 @@ class GlimpseDecoder(LlamaDecoder):
     def begin(self, keep: int, inputs: Mapping[str, Any]) -> None:
         super().begin(keep, {})
         self._pictures = inputs.get("picture_keys_values")
+        self._names = inputs.get("picture_names")
         self._starts = inputs.get("picture_starts")
 
     @torch.inference_mode()
@@ -54,3 +56,15 @@ class GlimpseDecoder(LlamaDecoder):
         update, _ = block.attend(x[None].to(kind), self._pictures[:, number], self._visible)
         x += update[0]
         x += block.think(x[None].to(kind), self._visible)[0]
+
+    def _logits(self, tokens: Sequence[int], x: torch.Tensor) -> torch.Tensor:
+        logits = super()._logits(tokens, x)
+        if self._names is None or self._starts is None or not self._names.shape[1]:
+            return logits
+        language_model = self._model.language_model
+        kind = language_model.model.norm.weight.dtype
+        hidden = language_model.model.norm(x[None, -1:].to(kind))
+        last = language_model.model.embed_tokens(torch.tensor([[tokens[-1]]]))
+        position = torch.tensor([self._length - 1])
+        extra, ids = self._model.point(hidden, last, self._names, self._starts, position)
+        return logits.scatter_add(0, ids[0], extra[0, 0])

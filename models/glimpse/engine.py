@@ -16,6 +16,7 @@ import torch
 from models.errors import EngineFailure, EngineUnavailable
 from models.glimpse import WEIGHTS
 from models.glimpse.decoder import GlimpseDecoder
+from models.glimpse.fusion import Seen
 from models.glimpse.modeling import WEIGHTS_FILE, GlimpseForConditionalGeneration
 from models.glimpse.processing import IMAGE, GlimpseProcessor
 from models.glimpse.tasks import text_note
@@ -70,7 +71,7 @@ class GlimpseEngine:
         self.name = NAME
         self.model, self.processor = model, processor
         self._evidence = evidence or EvidenceCollector()
-        self._memories: OrderedDict[tuple[str, int], torch.Tensor] = OrderedDict()
+        self._memories: OrderedDict[tuple[str, int], Seen] = OrderedDict()
         self._lock = threading.Lock()
         decoder = decoder or TransformersDecoder(model, every_step=True)
         self.context_tokens = decoder.context_tokens
@@ -102,7 +103,8 @@ class GlimpseEngine:
     def explain(self, messages: Sequence[Message], answer: str) -> tuple[TokenAttention, ...]:
         """Where the model looks while it writes `answer`: one entry per token and picture that the token can see.
 
-        The attention is the mean over blocks and heads; what falls on label tokens is left out. Raises `EngineFailure`.
+        The attention is the mean over the blocks that learnt to point; what falls on names is left out. Raises
+        `EngineFailure`.
         """
         prompt = self._prompt(messages)
         pictures = [p for m in messages for p in m.pictures]
@@ -116,7 +118,8 @@ class GlimpseEngine:
         except RuntimeError as error:
             raise EngineFailure(f"The attention could not be computed: {error}.") from error
         side, per_picture = self.model.config.grid, self.model.memory.tokens
-        mean = torch.stack(list(maps)).float().mean((0, 2))[0]
+        pointing = [maps[i] for i in self.model.config.pointing_blocks]
+        mean = torch.stack(pointing).float().mean((0, 2))[0]
         visible = self.model.visible_memory(prompt.inputs["picture_starts"], torch.arange(ids.shape[1]))[0]
         found = []
         for place, token in enumerate(said):
@@ -137,15 +140,19 @@ class GlimpseEngine:
         if not pictures:
             return Prompt(tuple(tokens))
         numbers = [i for m in messages for i in range(len(m.pictures))]
-        memory = self._memory(list(zip(pictures, numbers, strict=True)))
+        seen = self._memory(list(zip(pictures, numbers, strict=True)))
         key = hashlib.sha256("".join(f"{p.digest}@{s} " for p, s in zip(pictures, starts, strict=True)).encode())
         with torch.inference_mode():
-            keys_values = self.model.keys_values(memory)
-        inputs = {"picture_keys_values": keys_values, "picture_starts": torch.tensor([starts])}
+            keys_values = self.model.keys_values(torch.cat([s.memory for s in seen], 1))
+        inputs = {
+            "picture_keys_values": keys_values,
+            "picture_names": torch.cat([s.names for s in seen], 1),
+            "picture_starts": torch.tensor([starts]),
+        }
         return Prompt(tuple(tokens), inputs, key.hexdigest())
 
-    def _memory(self, pictures: Sequence[tuple[Picture, int]]) -> torch.Tensor:
-        """Memory tokens of all pictures side by side, (1, tokens, size); each picture is looked at once."""
+    def _memory(self, pictures: Sequence[tuple[Picture, int]]) -> list[Seen]:
+        """What is kept of each picture; each is looked at once."""
         with self._lock:
             for picture, number in pictures:
                 key = (picture.digest, number)
@@ -155,13 +162,13 @@ class GlimpseEngine:
             wanted = [self._memories[p.digest, n] for p, n in pictures]
             while len(self._memories) > KEPT_PICTURES:
                 self._memories.popitem(last=False)
-        return torch.cat(wanted, 1)
+        return wanted
 
-    def _look_at(self, picture: Picture, number: int) -> torch.Tensor:
+    def _look_at(self, picture: Picture, number: int) -> Seen:
         pixels = picture_tensor(picture.image, self.model.config.image_size)[None]
         try:
             with torch.inference_mode():
-                return self.model.remember(pixels, torch.tensor([number]))[0]
+                return self.model.remember(pixels, torch.tensor([number]))
         except RuntimeError as error:
             raise EngineFailure(f"The picture {picture.source} could not be looked at: {error}.") from error
 

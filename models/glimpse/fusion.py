@@ -7,6 +7,7 @@ and values, `softmax(Q_text K_imageᵀ / √d) V_image`, added to the residual s
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,41 +41,61 @@ class MemoryLayer(nn.Module):
         return x + self.dropout(self.ffn_out(functional.gelu(self.ffn_in(self.ffn_norm(x)))))
 
 
-class PictureMemory(nn.Module):
-    """Turns what the vision encoder saw into memory tokens.
+class Seen(NamedTuple):
+    """What is kept of pictures.
 
-    Per picture: one token per cell of the feature map (with its position), one for the whole map, and one per likely
-    label, made from the language model's own embedding of the label's name: features and decisions together.
+    Attributes:
+        memory: (pictures, tokens, memory size), what text attends to.
+        names: (pictures, label tokens + name tokens, 2), float32: number of each likely label or name, and its
+            probability. Labels have the numbers 0 … labels - 1, names those from there on.
+        logits: (pictures, names), of every name that the memory knows.
+    """
+
+    memory: Tensor
+    names: Tensor
+    logits: Tensor
+
+
+class PictureMemory(nn.Module):
+    """Turns what the vision encoder saw into memory tokens: features and decisions together.
+
+    Per picture: one token per cell of the feature map (with its position) and one for the whole map, both after a few
+    transformer layers; then one per likely label of the encoder and one per likely name that the memory itself
+    recognises, made from the language model's own embeddings of these words.
     """
 
     feature_mean: Tensor
     feature_scale: Tensor
-    label_embeddings: Tensor
+    name_embeddings: Tensor
 
     def __init__(self, config: GlimpseConfig) -> None:
         super().__init__()
-        size, cells = config.memory_size, config.grid**2
-        self.label_tokens = config.label_tokens
-        self.tokens = cells + 1 + config.label_tokens
+        size, self.cells = config.memory_size, config.grid**2
+        self.labels, self.label_tokens, self.name_tokens = len(config.labels), config.label_tokens, config.name_tokens
+        self.tokens = self.cells + 1 + config.label_tokens + config.name_tokens
+        width = config.text_config.hidden_size
         self.register_buffer("feature_mean", torch.zeros(config.feature_size))
         self.register_buffer("feature_scale", torch.ones(config.feature_size))
-        self.register_buffer(
-            "label_embeddings", torch.zeros(len(config.labels), config.text_config.hidden_size), persistent=False
-        )
+        known = len(config.labels) + len(config.names)
+        self.register_buffer("name_embeddings", torch.zeros(known, width), persistent=False)
         self.project = nn.Linear(config.feature_size, size)
         self.project_whole = nn.Linear(config.feature_size, size)
-        self.project_label = nn.Linear(config.text_config.hidden_size, size)
-        self.label_norm = nn.LayerNorm(config.text_config.hidden_size)
-        self.positions = nn.Parameter(torch.zeros(self.tokens, size))
-        self.label_probability = nn.Parameter(torch.zeros(size))
+        self.positions = nn.Parameter(torch.zeros(self.cells + 1, size))
         self.picture_index = nn.Parameter(torch.zeros(config.max_pictures, size))
         self.input_dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(
             MemoryLayer(size, config.memory_heads, config.dropout) for _ in range(config.memory_layers)
         )
         self.norm = nn.LayerNorm(size)
+        self.recognise = nn.Linear(size, len(config.names))
+        self.recognise_whole = nn.Linear(size, len(config.names), bias=False)
+        self.name_norm = nn.LayerNorm(width)
+        self.project_name = nn.Linear(width, size)
+        # What a name's token says of it beside the name: whose it is, and how sure.
+        self.name_kind = nn.Parameter(torch.zeros(2, size))
+        self.name_probability = nn.Parameter(torch.zeros(2, size))
 
-    def forward(self, features: Tensor, labels: Tensor, probabilities: Tensor, index: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, labels: Tensor, probabilities: Tensor, index: Tensor | None = None) -> Seen:
         """Memory tokens.
 
         Args:
@@ -82,22 +103,45 @@ class PictureMemory(nn.Module):
             labels: (pictures, label tokens), ids of the likeliest labels, likeliest first.
             probabilities: their probabilities, same shape.
             index: (pictures,), which picture of its message each one is; None where each is the first.
-
-        Returns:
-            (pictures, tokens, memory size).
         """
+        x = self.look(features)
+        logits = self.name_logits(x)
+        sure, which = logits.detach().float().sigmoid().topk(self.name_tokens, -1)
+        names = torch.stack(
+            [torch.cat([labels, which + self.labels], 1).float(), torch.cat([probabilities.float(), sure], 1)], -1
+        )
+        memory = torch.cat([x, self._named(names)], 1)
+        if index is not None:
+            memory = memory + self.picture_index[index.clamp(max=len(self.picture_index) - 1)][:, None]
+        return Seen(memory, names, logits)
+
+    def look(self, features: Tensor) -> Tensor:
+        """The tokens of the cells and of the whole, (pictures, cells + 1, size)."""
         kind = self.project.weight.dtype
         standard = (features.to(kind) - self.feature_mean) * self.feature_scale
         standard = self.input_dropout(standard)
-        names = self.label_norm(functional.embedding(labels, self.label_embeddings.to(kind)))
-        named = self.project_label(names) + probabilities.to(kind)[..., None] * self.label_probability
         whole = self.project_whole(standard.mean(1, keepdim=True))
-        x = torch.cat([self.project(standard), whole, named], 1) + self.positions
-        if index is not None:
-            x = x + self.picture_index[index.clamp(max=len(self.picture_index) - 1)][:, None]
+        x = torch.cat([self.project(standard), whole], 1) + self.positions
         for layer in self.layers:
             x = layer(x)
         return self.norm(x)
+
+    def name_logits(self, looked: Tensor) -> Tensor:
+        """(pictures, names) from `look`: how much speaks for each name anywhere in the picture, and in the whole.
+
+        Over the cells it is a soft maximum, as in learning from bags (multiple instance learning).
+        """
+        anywhere = self.recognise(looked[:, : self.cells]).logsumexp(1) - math.log(self.cells)
+        return anywhere + self.recognise_whole(looked[:, self.cells])
+
+    def _named(self, names: Tensor) -> Tensor:
+        """Tokens of labels and names; `names` as in `Seen`."""
+        kind = self.project_name.weight.dtype
+        embedded = functional.embedding(names[..., 0].long(), self.name_embeddings.to(kind))
+        sure = torch.stack([names[..., 1], (names[..., 1] + 1e-3).log() / 4], -1).to(kind)
+        of_labels = torch.arange(names.shape[1], device=names.device) < self.label_tokens
+        whose = self.name_kind[of_labels.long()]
+        return self.project_name(self.name_norm(embedded)) + sure @ self.name_probability + whose
 
 
 class GatedCrossAttention(nn.Module):

@@ -95,6 +95,9 @@ ACTIONS = {
 STILL = frozenset({"sitting", "sleeping", "reading", "standing", "eating"})
 MOVING = frozenset({"running", "jumping", "swimming", "climbing", "riding", "dancing", "skiing"})
 
+# Kinds too wide to be said with a label.
+WIDE_KINDS = frozenset({"fruit", "fruits", "vegetable", "vegetables", "animal", "animals", "object", "food"})
+
 COLOURS = (
     ["black", "white", "brown", "red", "blue", "green", "yellow", "orange", "pink", "purple", "tan", "grey", "gray"]
 )  # fmt: skip

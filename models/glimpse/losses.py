@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.glimpse.lower_states import LowerStates
 from models.glimpse.modeling import GlimpseForConditionalGeneration
+from models.glimpse.naming import name_loss
+from models.glimpse.rows import Batch
 from models.glimpse.training_set import Example, TrainingSet
 
 
@@ -26,53 +32,121 @@ class Vocabulary:
         self.sampled = min(sampled, len(self.others))
 
     @classmethod
-    def of(cls, data: TrainingSet, size: int) -> Vocabulary:
-        """Counted over one epoch's rows of every fourth picture; rarer tokens count as others."""
-        rows = [data.row(r, 0)[0].targets for r in data.records[::4]]
-        return cls(torch.from_numpy(np.concatenate(rows)), size)
+    def of(cls, data: TrainingSet, size: int, spelled: Tensor) -> Vocabulary:
+        """Counted over one epoch's rows of every fourth picture, and all that names are `spelled` with.
 
-    def logits(self, head: Tensor, chosen: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits over a part of the vocabulary, and where the targets are in it.
-
-        Args:
-            head: (vocabulary, width). chosen: (answers' tokens, width). targets: token ids.
+        Rarer tokens count as others.
         """
+        rows = [data.row(r, 0)[0].targets for r in data.records[::4]]
+        return cls(torch.cat([torch.from_numpy(np.concatenate(rows)), spelled[spelled >= 0]]), size)
+
+    def columns(self, targets: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Which tokens to compute logits of: their ids, each id's place among them (or -1), and what to add to each."""
         missing = targets[self.place[targets] < 0].unique()
         picked = self.others[torch.randint(len(self.others), (self.sampled,))] if self.sampled else self.others
         columns = torch.cat([self.common, missing, picked])
-        logits = (chosen @ head[columns].T).float()
+        share = None
         if self.sampled:
             share = torch.zeros(len(columns))
             share[len(columns) - self.sampled :] = math.log(len(self.others) / self.sampled)
-            logits = logits + share
         place = self.place.clone()
         place[missing] = len(self.common) + torch.arange(len(missing))
-        return logits, place[targets]
+        return columns, place, share
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How much each part of the loss counts beside the answers' own.
+
+    Attributes:
+        smoothing: label smoothing of the answers.
+        looking: that named shapes are looked at.
+        naming: that the memory knows the names of what is there.
+    """
+
+    smoothing: float = 0.0
+    looking: float = 0.0
+    naming: float = 0.0
 
 
 def row_loss(
-    model: GlimpseForConditionalGeneration, example: Example, smoothing: float, vocabulary: Vocabulary | None = None
+    model: GlimpseForConditionalGeneration,
+    example: Example,
+    shares: Shares,
+    vocabulary: Vocabulary | None = None,
+    lower: LowerStates | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Weighted cross-entropy of a batch of rows (with label smoothing), and the plain one for the log."""
+    """Weighted cross-entropy of a batch of rows with what else `shares` asks for, and the plain one for the log."""
     batch, config = example.batch, model.config
     first = config.cross_attention_layers[0]
-    with torch.no_grad():  # below the first block nothing depends on pictures or on what is trained
-        hidden = model.get_input_embeddings()(batch.tokens)
-        hidden = model.run_layers(hidden, batch.mask, batch.positions, last=first)
-    memory = model.memory(example.features, example.labels, example.probabilities)
-    visible = batch.sighted[:, :, None].expand(-1, -1, memory.shape[1])
-    hidden = model.run_layers(
-        hidden, batch.mask, batch.positions, keys_values=model.keys_values(memory), visible=visible, first=first
-    )
-    chosen = model.language_model.model.norm(hidden.flatten(0, 1)[batch.sources])
-    head = model.language_model.lm_head.weight
-    if vocabulary is None:
-        logits, targets = (chosen @ head.T).float(), batch.targets
+    embeddings = model.get_input_embeddings()(batch.tokens)
+    if lower is not None:
+        hidden = lower.of(batch.rows)
     else:
-        logits, targets = vocabulary.logits(head, chosen, batch.targets)
+        with torch.no_grad():  # below the first block nothing depends on pictures or on what is trained
+            hidden = model.run_layers(embeddings, batch.mask, batch.positions, last=first)
+    seen = model.memory(example.features, example.labels, example.probabilities)
+    visible = batch.sighted[:, :, None].expand(-1, -1, seen.memory.shape[1])
+    attentions: list[Tensor] = []
+    hidden = model.run_layers(
+        hidden, batch.mask, batch.positions, keys_values=model.keys_values(seen.memory), visible=visible, first=first,
+        attentions=attentions,
+    )  # fmt: skip
+    chosen = model.language_model.model.norm(hidden.flatten(0, 1)[batch.sources])
+    columns, place, added = _all_columns(config) if vocabulary is None else vocabulary.columns(batch.targets)
+    head = model.language_model.lm_head.weight
+    logits = (chosen @ (head if vocabulary is None else head[columns]).T).float()
+    if added is not None:
+        logits = logits + added
+    if seen.names.shape[1]:
+        logits = _pointed(model, example, chosen, embeddings, seen.names, logits, place)
+    targets = place[batch.targets]
     normaliser = logits.logsumexp(-1)
     plain = normaliser - logits.gather(1, targets[:, None]).squeeze(1)
     smooth = normaliser - logits.mean(-1)
-    share = batch.weights / batch.weights.sum()
-    loss = ((1 - smoothing) * plain + smoothing * smooth) @ share
+    share = batch.weights / batch.weights.abs().sum()
+    loss = ((1 - shares.smoothing) * plain + shares.smoothing * smooth) @ share
+    if shares.looking and len(batch.looks):
+        loss = loss + shares.looking * looking_loss(batch, [attentions[i] for i in config.pointing_blocks])
+    if shares.naming and example.known is not None and seen.logits.shape[1]:
+        loss = loss + shares.naming * name_loss(seen.logits, example.known.values, example.known.weights)
     return loss, (plain @ share).detach()
+
+
+def _all_columns(config: Any) -> tuple[Tensor, Tensor, None]:
+    everything = torch.arange(config.text_config.vocab_size)
+    return everything, everything, None
+
+
+def _pointed(
+    model: GlimpseForConditionalGeneration,
+    example: Example,
+    chosen: Tensor,
+    embeddings: Tensor,
+    names: Tensor,
+    logits: Tensor,
+    place: Tensor,
+) -> Tensor:
+    """`logits` (answers' tokens, columns) with what the pointer adds; a row's tokens go to it together, padded."""
+    batch = example.batch
+    row = batch.sources // batch.tokens.shape[1]
+    counts = row.bincount(minlength=len(batch.tokens))
+    within = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
+    width = chosen.shape[-1]
+    padded = chosen.new_zeros(len(counts), int(counts.max()), width).index_put((row, within), chosen)
+    last = torch.zeros_like(padded).index_put((row, within), embeddings.flatten(0, 1)[batch.sources])
+    table = model.get_input_embeddings().weight
+    extra, tokens = model.pointer(padded, last, names, table)
+    columns = place[tokens][row]
+    return logits.scatter_add(1, columns.clamp(min=0), extra[row, within] * (columns >= 0))
+
+
+def looking_loss(batch: Batch, attentions: Sequence[Tensor]) -> Tensor:
+    """How little of the attention lies where it should: minus the logarithm of its share, mean over `batch.looks`.
+
+    Args:
+        attentions: of the blocks that learn to point, (rows, heads, length, memory tokens) each.
+    """
+    row, index = batch.looks.unbind(1)
+    found = torch.stack([a[row, :, index, : batch.cells.shape[1]].float().mean(1) for a in attentions]).mean(0)
+    return -((found * batch.cells).sum(-1) + 1e-4).log().mean()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from models.glimpse import lexicon
-from models.glimpse.answering import answers, captions, remember, yes_shares
+from models.glimpse.answering import answers, captions, seen_inputs, yes_shares
 from models.glimpse.data import Record
 from models.glimpse.features import FeatureStore, Looked
 from models.glimpse.metrics import bleu, cider, interval, mean_interval
@@ -106,18 +106,30 @@ def _counted(record: Record) -> dict[str, int]:
 
 def yes_no_figures(bench: Bench) -> dict[str, Figure]:
     """Balanced presence questions; the "no" half alone; the same with a blank picture."""
-    questions = balanced_questions([r for r in bench.records if len(r.captions) > 1], bench.most)
+    questions, right = _presence(bench)
     if not questions:
         return {}
     texts = [q for _, q, _ in questions]
-    shares = yes_shares(bench.model, bench.tokenizer, [bench.store.get(r) for r, _, _ in questions], texts)
-    right = [float((s > 0.5) == truth) for s, (_, _, truth) in zip(shares, questions, strict=True)]
     blind = yes_shares(bench.model, bench.tokenizer, [bench.blank] * len(texts), texts)
     return {
         "yes/no": figure(right),
         "honest no": figure([x for x, (_, _, truth) in zip(right, questions, strict=True) if not truth]),
         "yes/no, blank picture": figure([float((s > 0.5) == t) for s, (_, _, t) in zip(blind, questions, strict=True)]),
     }
+
+
+def presence_figures(bench: Bench) -> dict[str, Figure]:
+    """Balanced presence questions alone."""
+    questions, right = _presence(bench)
+    return {"yes/no": figure(right)} if questions else {}
+
+
+def _presence(bench: Bench) -> tuple[list[tuple[Record, str, bool]], list[float]]:
+    """Balanced presence questions, and which of them are answered right (1.0)."""
+    questions = balanced_questions([r for r in bench.records if len(r.captions) > 1], bench.most)
+    looked = [bench.store.get(r) for r, _, _ in questions]
+    shares = yes_shares(bench.model, bench.tokenizer, looked, [q for _, q, _ in questions])
+    return questions, [float((s > 0.5) == truth) for s, (_, _, truth) in zip(shares, questions, strict=True)]
 
 
 # What of an answer about a drawn scene is compared: the words of that kind that are in it.
@@ -189,8 +201,8 @@ def reading_figures(bench: Bench) -> dict[str, Figure]:
 
 @torch.no_grad()
 def pointing_figures(bench: Bench) -> dict[str, Figure]:
-    """Whether the attention's peak, while the shape's word is written, lies in its box; per block and for the mean."""
-    hits: list[list[float]] = []
+    """Whether the attention's peak, while the shape's word is written, lies in its box, as `explain` shows it."""
+    hits: list[float] = []
     header = bench.tokenizer(TURN, add_special_tokens=False).input_ids
     side = bench.model.config.grid
     for record in bench.of("drawn")[: min(bench.most, 200)]:
@@ -206,17 +218,13 @@ def pointing_figures(bench: Bench) -> dict[str, Figure]:
         before = bench.tokenizer(f"Yes, there is {article(item.colour)}", add_special_tokens=False).input_ids
         maps = bench.model(
             input_ids=torch.tensor([header + asked + before]),
-            picture_keys_values=bench.model.keys_values(remember(bench.model, [bench.store.get(record)])),
-            picture_starts=torch.tensor([[len(header)]]),
+            **seen_inputs(bench.model, [bench.store.get(record)], len(header)),
             output_cross_attentions=True,
         ).cross_attentions
-        cells = torch.stack([m[0, :, -1, : side**2].float().mean(0) for m in maps])
-        cells = torch.cat([cells, cells.mean(0, keepdim=True)])
-        hits.append([_inside(int(row.argmax()), side, item.box) for row in cells])
-    if not hits:
-        return {}
-    layers = [f"pointing, block {i}" for i in range(len(hits[0]) - 1)] + ["pointing, all blocks"]
-    return {name: figure([h[i] for h in hits]) for i, name in enumerate(layers)}
+        chosen = [maps[i] for i in bench.model.config.pointing_blocks]
+        cells = torch.stack([m[0, :, -1, : side**2].float().mean(0) for m in chosen]).mean(0)
+        hits.append(_inside(int(cells.argmax()), side, item.box))
+    return {"pointing": figure(hits)} if hits else {}
 
 
 def _inside(cell: int, side: int, box: tuple[float, float, float, float]) -> float:

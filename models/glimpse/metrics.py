@@ -7,6 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 Ngrams = Counter[tuple[str, ...]]
 
@@ -21,41 +22,64 @@ def ngrams(words: Sequence[str], longest: int = 4) -> Ngrams:
     return Counter(tuple(words[i : i + n]) for n in range(1, longest + 1) for i in range(len(words) - n + 1))
 
 
-def cider(candidates: Sequence[str], references: Sequence[Sequence[str]], sigma: float = 6.0) -> list[float]:
-    """CIDEr-D of every candidate, the variant that the COCO evaluation reports (Vedantam et al. 2015, arXiv:1411.5726,
-    equations 1-5 and section 6): clipped tf-idf cosine over 1- to 4-grams, a Gaussian penalty on the difference in
-    length, times ten. Document frequencies are counted over the given references, one document per picture.
+@dataclass(frozen=True)
+class _Weighed:
+    """A sentence's tf-idf vectors for n = 1 … 4, their norms, and how many bigrams it has."""
 
-    Returns:
-        one score per candidate, 0 … 10; the corpus score is their mean.
+    vectors: tuple[dict[tuple[str, ...], float], ...]
+    norms: tuple[float, ...]
+    length: int
+
+
+class CiderD:
+    """CIDEr-D, the variant that the COCO evaluation reports (Vedantam et al. 2015, arXiv:1411.5726, equations 1-5 and
+    section 6): clipped tf-idf cosine over 1- to 4-grams, a Gaussian penalty on the difference in length, times ten.
+
+    Args:
+        references: what people said of each picture; document frequencies are counted over them, one per picture.
+        sigma: of the penalty.
+        ends: whether the end of a sentence counts as a word, so that a sentence cut short is worth less.
     """
-    cooked = [[ngrams(tokenise(r)) for r in group] for group in references]
-    document_frequency: Counter[tuple[str, ...]] = Counter()
-    for group in cooked:
-        document_frequency.update({gram for grams in group for gram in grams})
-    log_documents = math.log(max(len(references), 1))
 
-    def weigh(grams: Ngrams) -> tuple[list[dict[tuple[str, ...], float]], list[float], int]:
-        vectors: list[dict[tuple[str, ...], float]] = [{}, {}, {}, {}]
-        for gram, count in grams.items():
-            idf = log_documents - math.log(max(1.0, document_frequency[gram]))
-            vectors[len(gram) - 1][gram] = count * idf
-        norms = [math.sqrt(sum(v * v for v in vector.values())) for vector in vectors]
-        return vectors, norms, sum(count for gram, count in grams.items() if len(gram) == 2)
+    def __init__(self, references: Sequence[Sequence[str]], sigma: float = 6.0, ends: bool = False) -> None:
+        self._sigma, self._ends = sigma, ends
+        cooked = [[self._grams(r) for r in group] for group in references]
+        self._documents: Counter[tuple[str, ...]] = Counter()
+        for group in cooked:
+            self._documents.update({gram for grams in group for gram in grams})
+        self._log_documents = math.log(max(len(references), 1))
+        self._references = [[self._weigh(grams) for grams in group] for group in cooked]
 
-    scores = []
-    for text, group in zip(candidates, cooked, strict=True):
-        said, said_norms, said_length = weigh(ngrams(tokenise(text)))
+    def score(self, text: str, picture: int) -> float:
+        """0 … 10: how near `text` is to the references of a picture (its index)."""
+        said = self._weigh(self._grams(text))
+        group = self._references[picture]
         total = 0.0
-        for reference in group:
-            meant, meant_norms, meant_length = weigh(reference)
-            penalty = math.exp(-((said_length - meant_length) ** 2) / (2 * sigma**2))
+        for meant in group:
+            penalty = math.exp(-((said.length - meant.length) ** 2) / (2 * self._sigma**2))
             for n in range(4):
-                if said_norms[n] and meant_norms[n]:
-                    overlap = sum(min(v, meant[n].get(g, 0.0)) * meant[n].get(g, 0.0) for g, v in said[n].items())
-                    total += overlap / (said_norms[n] * meant_norms[n]) * penalty / 4
-        scores.append(10 * total / max(len(group), 1))
-    return scores
+                if said.norms[n] and meant.norms[n]:
+                    other = meant.vectors[n]
+                    overlap = sum(min(v, other[g]) * other[g] for g, v in said.vectors[n].items() if g in other)
+                    total += overlap / (said.norms[n] * meant.norms[n]) * penalty / 4
+        return 10 * total / max(len(group), 1)
+
+    def _grams(self, text: str) -> Ngrams:
+        return ngrams([*tokenise(text), "."] if self._ends else tokenise(text))
+
+    def _weigh(self, grams: Ngrams) -> _Weighed:
+        vectors: tuple[dict[tuple[str, ...], float], ...] = ({}, {}, {}, {})
+        for gram, count in grams.items():
+            idf = self._log_documents - math.log(max(1.0, self._documents[gram]))
+            vectors[len(gram) - 1][gram] = count * idf
+        norms = tuple(math.sqrt(sum(v * v for v in vector.values())) for vector in vectors)
+        return _Weighed(vectors, norms, sum(count for gram, count in grams.items() if len(gram) == 2))
+
+
+def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+    """CIDEr-D of one candidate per picture, with the frequencies of these references; the corpus score is the mean."""
+    metric = CiderD(references)
+    return [metric.score(text, picture) for picture, text in enumerate(candidates)]
 
 
 def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], longest: int = 4) -> float:

@@ -22,7 +22,8 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import ModelOutput
 
 from models.glimpse.configuration import GlimpseConfig
-from models.glimpse.fusion import GatedCrossAttention, PictureMemory
+from models.glimpse.fusion import GatedCrossAttention, PictureMemory, Seen
+from models.glimpse.pointer import NamePointer
 from models.glimpse.vision import VisionEncoder
 
 WEIGHTS_FILE = "adapter.safetensors"
@@ -39,6 +40,7 @@ class GlimpseOutput(ModelOutput):
         logits: (batch, kept tokens, vocabulary).
         past_key_values: the text's keys and values.
         picture_keys_values: the pictures' keys and values for every block, so that they are computed once.
+        picture_names: the pictures' likely labels and names, (batch, names, 2) as in `Seen`.
         cross_attentions: one per block, (batch, heads, text tokens, memory tokens); on request.
     """
 
@@ -46,6 +48,7 @@ class GlimpseOutput(ModelOutput):
     logits: Tensor | None = None
     past_key_values: Cache | None = None
     picture_keys_values: Tensor | None = None
+    picture_names: Tensor | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
 
 
@@ -85,6 +88,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
             GatedCrossAttention(config, scale)
             for _, scale in zip(config.cross_attention_layers, config.cross_attention_scales, strict=False)
         )
+        self.pointer = NamePointer(config)
         if own:
             self.post_init()
         self._start_adapter()
@@ -100,11 +104,12 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         for name, parameter in (*self.memory.named_parameters(), *self.blocks.named_parameters()):
             if name.endswith(("attention_out.weight", "ffn_out.weight")):
                 nn.init.zeros_(parameter)
-            elif parameter.dim() == 2:
+            elif parameter.dim() == 2 and "recognise" not in name:
                 nn.init.normal_(
                     parameter, std=std if "position" in name or "index" in name else parameter.shape[1] ** -0.5
                 )
         nn.init.zeros_(self.memory.picture_index)
+        self.pointer.start()
         layers = cast("list[Any]", self.language_model.model.layers)
         with torch.no_grad():
             for block, index in zip(cast("list[Any]", self.blocks), self.config.cross_attention_layers, strict=False):
@@ -113,7 +118,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def cast_adapter(self, kind: torch.dtype) -> None:
         """Gives all but the language model this type. That has it already, and its rotary angles must stay float32."""
-        for part in (self.memory, self.blocks, self.vision):
+        for part in (self.memory, self.blocks, self.pointer, self.vision):
             if part is not None:
                 part.to(kind)
 
@@ -125,15 +130,14 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Everything that is Glimpse's own: the parameters of `adapter_parameters` and the feature statistics."""
         return {n: v.contiguous() for n, v in self.state_dict().items() if not n.startswith(FROZEN_PREFIXES)}
 
-    def embed_labels(self, tokenizer: Any) -> None:
-        """Fills the label embeddings: each label's mean over the language model's embeddings of its name's tokens."""
+    def embed_names(self, tokenizer: Any) -> None:
+        """Fills what labels and names are made of: their tokens, and the mean of the tokens' embeddings."""
         table = cast(nn.Embedding, self.get_input_embeddings()).weight.detach()
-        rows = [
-            table[tokenizer(" " + name, add_special_tokens=False).input_ids].float().mean(0)
-            for name in self.config.labels
-        ]
-        if rows:
-            self.memory.label_embeddings = torch.stack(rows).to(self.memory.label_embeddings)
+        spelled = self.config.spelled
+        for row, name in enumerate([*self.config.labels, *self.config.names]):
+            ids = torch.tensor(tokenizer(" " + name.lower(), add_special_tokens=False).input_ids)
+            self.memory.name_embeddings[row] = table[ids].float().mean(0).to(self.memory.name_embeddings)
+            self.pointer.spellings[row, : min(spelled, len(ids))] = ids[:spelled]
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, frozen: bool = False, **kwargs: Any
@@ -179,10 +183,10 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         model = cls(config, cast(LlamaForCausalLM, language_model), vision)
         model.cast_adapter(cast(torch.dtype, kind))
         model.load_adapter_state(load_file(folder / WEIGHTS_FILE))
-        if config.labels:
+        if config.labels or config.names:
             from transformers import AutoTokenizer
 
-            model.embed_labels(AutoTokenizer.from_pretrained(source, local_files_only=True))
+            model.embed_names(AutoTokenizer.from_pretrained(source, local_files_only=True))
         if vision is not None:
             vision.to(memory_format=torch.channels_last)
         return model.eval()
@@ -199,41 +203,52 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     # -- pictures --------------------------------------------------------------------------------------------------
 
-    def remember(self, pixels: Tensor, index: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Memory tokens of pictures (pictures, 3, side, side), and the encoder's label logits."""
+    def remember(self, pixels: Tensor, index: Tensor | None = None) -> Seen:
+        """What is kept of pictures (pictures, 3, side, side); `index` as in `PictureMemory.forward`."""
         if self.vision is None:
             raise ValueError("This Glimpse has no vision encoder: give it `picture_keys_values`.")
         features, logits = self.vision(pixels)
         likeliest = logits.float().softmax(-1).topk(self.config.label_tokens, -1)
-        return self.memory(features, likeliest.indices, likeliest.values, index), logits
+        return cast(Seen, self.memory(features, likeliest.indices, likeliest.values, index))
 
     def keys_values(self, memory: Tensor) -> Tensor:
         """Memory (batch, tokens, size) → every block's keys and values (batch, blocks, 2, heads, tokens, head size)."""
         return torch.stack([cast(GatedCrossAttention, block).keys_values(memory) for block in self.blocks], 1)
 
-    def encode_pictures(self, pixel_values: Tensor, picture_starts: Tensor) -> Tensor:
-        """Keys and values of a batch's pictures, those of one row side by side along the tokens."""
+    def encode_pictures(self, pixel_values: Tensor, picture_starts: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, and names, of a batch's pictures, those of one row side by side."""
         batch, pictures = pixel_values.shape[:2]
         # The number of each picture within its message: how many before it have the same start.
         same = picture_starts[:, :, None] == picture_starts[:, None, :]
         index = same.tril(-1).sum(-1).flatten()
-        memory, _ = self.remember(pixel_values.flatten(0, 1), index)
-        return self.keys_values(memory.reshape(batch, pictures * memory.shape[1], -1))
+        seen = self.remember(pixel_values.flatten(0, 1), index)
+        memory = seen.memory.reshape(batch, pictures * seen.memory.shape[1], -1)
+        return self.keys_values(memory), seen.names.reshape(batch, -1, 2)
 
-    def visible_memory(self, picture_starts: Tensor, positions: Tensor) -> Tensor:
-        """Which memory tokens each text token may see.
+    def visible_pictures(self, picture_starts: Tensor, positions: Tensor) -> Tensor:
+        """Which pictures each text token may see.
 
         Args:
             picture_starts: (batch, pictures).
             positions: (text tokens,), indices in the whole text, cached part included.
 
         Returns:
-            bool (batch, text tokens, pictures · tokens per picture).
+            bool (batch, text tokens, pictures).
         """
         starts = picture_starts[:, None, :]
         passed = (starts >= 0) & (starts <= positions[None, :, None])
         latest = torch.where(passed, starts, -1).amax(-1, keepdim=True)
-        return (passed & (starts == latest)).repeat_interleave(self.memory.tokens, -1)
+        return passed & (starts == latest)
+
+    def visible_memory(self, picture_starts: Tensor, positions: Tensor) -> Tensor:
+        """The same per memory token: bool (batch, text tokens, pictures · tokens per picture)."""
+        return self.visible_pictures(picture_starts, positions).repeat_interleave(self.memory.tokens, -1)
+
+    def point(self, hidden: Tensor, last: Tensor, names: Tensor, picture_starts: Tensor, positions: Tensor) -> Any:
+        """What the pointer adds, as `NamePointer.forward`; `positions` are those of the tokens in `hidden`."""
+        own = names.shape[1] // picture_starts.shape[1]
+        visible = self.visible_pictures(picture_starts, positions).repeat_interleave(own, -1)
+        return self.pointer(hidden, last, names, cast(nn.Embedding, self.get_input_embeddings()).weight, visible)
 
     # -- text ------------------------------------------------------------------------------------------------------
 
@@ -283,13 +298,14 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         pixel_values: Tensor | None = None,
         picture_starts: Tensor | None = None,
         picture_keys_values: Tensor | None = None,
+        picture_names: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         output_cross_attentions: bool = False,
         **kwargs: Any,
     ) -> GlimpseOutput:
-        """One pass. Pictures come as `pixel_values`, or as the `picture_keys_values` of an earlier pass."""
+        """One pass. Pictures come as `pixel_values`, or as `picture_keys_values` and `picture_names` of one before."""
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         text_config = self.language_model.config
         if use_cache and past_key_values is None:
@@ -298,7 +314,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         indices = torch.arange(past, past + embeds.shape[1], device=embeds.device)
         position_ids = indices[None] if position_ids is None else position_ids
         if pixel_values is not None and picture_keys_values is None and picture_starts is not None:
-            picture_keys_values = self.encode_pictures(pixel_values, picture_starts)
+            picture_keys_values, picture_names = self.encode_pictures(pixel_values, picture_starts)
         visible = None
         if picture_keys_values is not None and picture_starts is not None:
             visible = self.visible_memory(picture_starts, indices)
@@ -321,7 +337,11 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         hidden = self.language_model.model.norm(hidden)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.language_model.lm_head(hidden if kept == slice(0, None) else hidden[:, kept])
+        hidden = hidden if kept == slice(0, None) else hidden[:, kept]
+        logits = self.language_model.lm_head(hidden)
+        if picture_names is not None and picture_starts is not None and picture_names.shape[1]:
+            extra, tokens = self.point(hidden, embeds[:, kept], picture_names, picture_starts, indices[kept])
+            logits = logits.scatter_add(-1, tokens[:, None].expand_as(extra), extra.to(logits.dtype))
         loss = None
         if labels is not None:
             loss = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
@@ -330,6 +350,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
             logits=logits,
             past_key_values=past_key_values,
             picture_keys_values=picture_keys_values,
+            picture_names=picture_names,
             cross_attentions=tuple(attentions) if attentions is not None else None,
         )
 
@@ -347,4 +368,5 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
     ) -> dict[str, Any]:
         updated = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
         updated["picture_keys_values"] = outputs.picture_keys_values
+        updated["picture_names"] = outputs.picture_names
         return updated

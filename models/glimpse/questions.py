@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from models.glimpse import lexicon
 from models.glimpse.data import Record
 from models.glimpse.scene_questions import scene_questions
-from models.glimpse.tasks import Task, with_article, words_of
+from models.glimpse.tasks import Task, plain_name, with_article, words_of
 
 CANNOT_TELL = "I can't tell that from the picture."
 
@@ -88,7 +88,7 @@ class QuestionMaker:
             name, truth = rng.choices(list(self._objects), list(self._objects.values()))[0], False
             if any(name in h or h in name for h in here):
                 return None
-        return _is_there(with_article(name.replace("_", " ")), truth, rng)
+        return _is_there(with_article(plain_name(name)), truth, rng)
 
     def label_check(self, record: Record, rng: random.Random) -> Task | None:
         truth = rng.random() < 0.5
@@ -280,14 +280,21 @@ def not_shown(record: Record, rng: random.Random) -> Task | None:
     return Task("not shown", rng.choice(lexicon.NOT_SHOWN), (CANNOT_TELL,)) if rng.random() < 0.6 else None
 
 
+def full_name(record: Record) -> str:
+    """The label, and its kind where that says more: "pink lady apple", but "asparagus" (of the kind "vegetables")."""
+    label, kind = plain_name(record.label), plain_name(record.kind)
+    known = not kind or kind in lexicon.WIDE_KINDS or set(words_of(kind)) <= set(words_of(label))
+    return label if known else f"{label} {kind}"
+
+
 def name_of(record: Record, rng: random.Random) -> Task:
     question = rng.choice(("What is this?", "What does the picture show?", "Name the main object."))
-    return Task("name", question, (f"This is {with_article(record.label)}.",))
+    return Task("name", question, (f"This is {with_article(full_name(record))}.",))
 
 
 def place_of(record: Record, rng: random.Random) -> Task:
     question = rng.choice(("What kind of place is this?", "Where was this picture taken?"))
-    return Task("place", question, (f"This is {with_article(record.place.replace('_', ' ').replace('/', ' '))}.",))
+    return Task("place", question, (f"This is {with_article(plain_name(record.place))}.",))
 
 
 def given(record: Record, rng: random.Random) -> Task:

@@ -7,6 +7,7 @@ about twice as fast as five separate sequences, with the same gradients.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.glimpse.scene_questions import mentions
+from models.glimpse.scenes import Scene
 from models.glimpse.tasks import Task
 from models.seeing.prompt import DEFAULT_SYSTEM
 
@@ -35,6 +38,14 @@ def system_part(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Look:
+    """While the token at `index` is read, the attention belongs on `cells` (numbers of cells of the feature map)."""
+
+    index: int
+    cells: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Row:
     """One packed sequence.
 
@@ -43,6 +54,7 @@ class Row:
         parents: node → its parent (-1 for the header).
         header: how many tokens come before the picture.
         sources, targets, weights: at which index which token is to be predicted, and how much that counts.
+        looks: where some of the tokens should look.
     """
 
     tokens: np.ndarray
@@ -53,6 +65,29 @@ class Row:
     sources: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def keys(self) -> list[bytes]:
+        """One per node: equal where the node's tokens and those of all its ancestors are equal."""
+        found: list[bytes] = []
+        for node, parent in enumerate(self.parents):
+            own = self.tokens[self.parts == node].astype(np.int32).tobytes()
+            found.append(hashlib.blake2b((found[parent] if parent >= 0 else b"") + own, digest_size=16).digest())
+        return found
+
+    def only(self, nodes: set[int]) -> Row:
+        """The part of the row that is these nodes and their ancestors, with nothing to predict."""
+        needed = set(nodes)
+        for node in sorted(needed, reverse=True):
+            while (node := self.parents[node]) >= 0:
+                needed.add(node)
+        kept = np.isin(self.parts, sorted(needed))
+        nothing = np.zeros(0, dtype=np.int64)
+        return Row(
+            self.tokens[kept], self.positions[kept], self.parts[kept], self.parents, self.header,
+            nothing, nothing, nothing.astype(np.float32),
+        )  # fmt: skip
 
     def sees(self) -> np.ndarray:
         """bool (length, length): which token (row) may look at which (column)."""
@@ -69,6 +104,8 @@ def pack(
     *,
     system: str = "",
     note: str = "",
+    scene: Scene | None = None,
+    side: int = 9,
     question_weight: float = 1.5,
     decision_weight: float = 5.0,
 ) -> Row:
@@ -77,6 +114,8 @@ def pack(
     Args:
         system: the system prompt, or "".
         note: a line before every question (text that OCR read), or "".
+        scene: the drawn scene that the tasks are about; its shapes are to be looked at where they are named.
+        side: cells along one side of the feature map.
         question_weight: how much a token of an answer counts against one of a caption.
         decision_weight: how much more the first word of a yes-or-no answer counts: all that was seen is in it.
     """
@@ -84,20 +123,33 @@ def pack(
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False).input_ids
 
+    def named(text: str) -> list[tuple[int, int, tuple[int, ...]]]:
+        """(first token, last token, cells) of every shape that `text` names."""
+        if scene is None:
+            return []
+        spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        return [
+            (_covering(spans, start), _covering(spans, end - 1), cells_of(item.box, side))
+            for start, end, item in mentions(scene, text)
+        ]
+
+    looks: list[Look] = []
     head = encode((system_part(system) if system else "") + TURN)
     tokens, positions, parts, parents = list(head), list(range(len(head))), [0] * len(head), [-1]
     sources: list[int] = []
     targets: list[int] = []
     weights: list[float] = []
     for task in tasks:
-        question = encode((note + "\n" if note else "") + task.question + REPLY)
+        asking = (note + "\n" if note else "") + task.question + REPLY
+        question = encode(asking)
         parents.append(0)
         asked, start = len(parents) - 1, len(head)
         tokens += question
         positions += range(start, start + len(question))
         parts += [asked] * len(question)
         last = len(tokens) - 1
-        for answer in task.answers:
+        looks += [Look(last + 1 - len(question) + end, cells) for _, end, cells in named(asking)]
+        for number, answer in enumerate(task.answers):
             said = encode(answer + END)
             parents.append(asked)
             first = len(tokens)
@@ -106,13 +158,33 @@ def pack(
             parts += [len(parents) - 1] * (len(said) - 1)
             sources += [last, *range(first, first + len(said) - 1)]
             targets += said
-            weights += [1.0 if task.kind == "caption" else question_weight] * len(said)
+            # The state that predicts a shape's name should look at it already.
+            looks += [Look(last if begin == 0 else first + begin - 1, cells) for begin, _, cells in named(answer + END)]
+            counts = task.weights[number] if task.weights else 1.0
+            weights += [counts * (1.0 if task.kind == "caption" else question_weight)] * len(said)
             if answer.split(",")[0].rstrip(".") in DECISIONS:
                 weights[-len(said)] *= decision_weight
     return Row(
         np.array(tokens), np.array(positions), np.array(parts), tuple(parents), len(head),
         np.array(sources, dtype=np.int64), np.array(targets, dtype=np.int64), np.array(weights, dtype=np.float32),
+        tuple(looks),
     )  # fmt: skip
+
+
+def _covering(spans: Sequence[tuple[int, int]], place: int) -> int:
+    """The index of the token that a character is in."""
+    return next(i for i, (start, end) in enumerate(spans) if start <= place < end)
+
+
+def cells_of(box: tuple[float, float, float, float], side: int) -> tuple[int, ...]:
+    """The cells that a box (left, top, right, bottom; fractions of the side) covers by a third or more, or the most."""
+    across = [min(box[2] * side, i + 1) - max(box[0] * side, i) for i in range(side)]
+    down = [min(box[3] * side, i + 1) - max(box[1] * side, i) for i in range(side)]
+    covered = {
+        r * side + c: down[r] * across[c] for r in range(side) for c in range(side) if min(down[r], across[c]) > 0
+    }
+    enough = min(1 / 3, max(covered.values()))
+    return tuple(cell for cell, share in covered.items() if share >= enough)
 
 
 @dataclass(frozen=True)
@@ -124,6 +196,8 @@ class Batch:
         mask: (rows, 1, length, length), 0 where a token may look, the type's minimum where not.
         sighted: bool (rows, length), tokens that come after the picture.
         sources: indices into rows · length; targets, weights: as in `Row`, all rows one after the other.
+        looks: (n, 2), row and index of the tokens that should look at certain cells; cells: bool (n, cells), which.
+        rows: what was joined.
     """
 
     tokens: Tensor
@@ -133,10 +207,13 @@ class Batch:
     sources: Tensor
     targets: Tensor
     weights: Tensor
+    looks: Tensor
+    cells: Tensor
+    rows: tuple[Row, ...]
 
 
-def collate(rows: Sequence[Row], dtype: torch.dtype) -> Batch:
-    """Pads rows on the right and joins them."""
+def collate(rows: Sequence[Row], dtype: torch.dtype, side: int = 9) -> Batch:
+    """Pads rows on the right and joins them; `side` as in `pack`."""
     length = max(len(r.tokens) for r in rows)
     tokens = torch.zeros(len(rows), length, dtype=torch.long)
     positions = torch.zeros(len(rows), length, dtype=torch.long)
@@ -148,6 +225,10 @@ def collate(rows: Sequence[Row], dtype: torch.dtype) -> Batch:
         positions[i, :size] = torch.from_numpy(row.positions)
         sees[i, :size, :size] = torch.from_numpy(row.sees())
         sighted[i, row.header : size] = True
+    looks = [(i, look) for i, row in enumerate(rows) for look in row.looks]
+    cells = torch.zeros(len(looks), side * side, dtype=torch.bool)
+    for place, (_, look) in enumerate(looks):
+        cells[place, list(look.cells)] = True
     mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)[:, None]
     return Batch(
         tokens,
@@ -157,4 +238,7 @@ def collate(rows: Sequence[Row], dtype: torch.dtype) -> Batch:
         torch.cat([torch.from_numpy(r.sources) + i * length for i, r in enumerate(rows)]),
         torch.cat([torch.from_numpy(r.targets) for r in rows]),
         torch.cat([torch.from_numpy(r.weights) for r in rows]),
+        torch.tensor([(i, look.index) for i, look in looks], dtype=torch.long).view(-1, 2),
+        cells,
+        tuple(rows),
     )

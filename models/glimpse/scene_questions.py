@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 
 from models.glimpse.scenes import COLOURS, SHAPES, Scene, Shape
@@ -57,6 +58,19 @@ def scene_questions(scene: Scene, rng: random.Random, count: int) -> list[tuple[
 def scene_question(scene: Scene, kind: str, rng: random.Random) -> tuple[str, str] | None:
     """One question of a kind, or None where the scene does not allow one."""
     return MAKERS[kind](scene, rng)
+
+
+_MENTION = re.compile(rf"\b(?:({'|'.join(COLOURS)}) )?({'|'.join(SHAPES)})\b")
+
+
+def mentions(scene: Scene, text: str) -> list[tuple[int, int, Shape]]:
+    """(first character, end, shape) of every name in `text` that fits one shape of the scene alone: where to look."""
+    found = []
+    for match in _MENTION.finditer(text.lower()):
+        fit = [s for s in scene.shapes if s.shape == match[2] and match[1] in (None, s.colour)]
+        if len(fit) == 1:
+            found.append((match.start(2), match.end(2), fit[0]))
+    return found
 
 
 def _only(scene: Scene, rng: random.Random) -> tuple[Shape, str] | None:

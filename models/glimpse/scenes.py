@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from functools import lru_cache
 
 from PIL import Image, ImageDraw
 
@@ -67,6 +68,17 @@ def draw_scene(seed: int) -> tuple[Image.Image, Scene]:
 
     A third shows one shape, a third several alike (to be counted), a third a mixture.
     """
+    scene, rng = _planned(seed)
+    return render(scene, rng), scene
+
+
+@lru_cache(maxsize=10_000)
+def scene_of(seed: int) -> Scene:
+    """The scene that `draw_scene` draws, without drawing it."""
+    return _planned(seed)[0]
+
+
+def _planned(seed: int) -> tuple[Scene, random.Random]:
     rng = random.Random(f"scene {seed}")
     background = rng.choice(list(BACKGROUNDS))
     colours = [c for c in COLOURS if c != background]
@@ -79,8 +91,7 @@ def draw_scene(seed: int) -> tuple[Image.Image, Scene]:
         box = _free_box(rng, [s.box for s in shapes], count)
         if box is not None:
             shapes.append(Shape(shape, colour, box))
-    scene = Scene(background, tuple(shapes))
-    return render(scene, rng), scene
+    return Scene(background, tuple(shapes)), rng
 
 
 def _free_box(

@@ -19,11 +19,15 @@ CAPTION_PROMPTS = (
 
 @dataclass(frozen=True)
 class Task:
-    """One question with one or more right answers, each of them learned. `kind` names the skill."""
+    """One question with one or more answers to learn. `kind` names the skill.
+
+    `weights`, where given, says how much each answer counts: less than nothing for one to be unlearned.
+    """
 
     kind: str
     question: str
     answers: tuple[str, ...]
+    weights: tuple[float, ...] = ()
 
 
 def clean_caption(text: str) -> str:
@@ -44,6 +48,11 @@ def caption_task(record: Record, mirrored: bool = False) -> Task | None:
         return None
     prompt = CAPTION_PROMPTS[random.Random(record.name).randrange(len(CAPTION_PROMPTS))]
     return Task("caption", prompt, tuple(dict.fromkeys(captions)))
+
+
+def plain_name(name: str) -> str:
+    """A label, place or object as it is said: "hospital_room" is "hospital room"."""
+    return " ".join(re.sub(r"[_/]", " ", name).lower().split())
 
 
 def with_article(name: str) -> str:

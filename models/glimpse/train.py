@@ -22,9 +22,12 @@ from models.glimpse.answering import captions
 from models.glimpse.configuration import GlimpseConfig
 from models.glimpse.data import PictureFolder, Record, drawn_records
 from models.glimpse.features import FLIP, PLAIN, FeatureStore
-from models.glimpse.losses import row_loss
+from models.glimpse.losses import Shares, row_loss
+from models.glimpse.measures import Bench, naming_figures, pointing_figures, presence_figures, scene_figures
 from models.glimpse.metrics import cider
 from models.glimpse.modeling import GlimpseForConditionalGeneration
+from models.glimpse.naming import NameTeacher, vocabulary
+from models.glimpse.pretraining import Lessons, teach_memory
 from models.glimpse.trainer import Evaluation, Trainer, TrainingOptions
 from models.glimpse.training_set import TrainingSet
 from models.glimpse.vision import VisionEncoder
@@ -32,19 +35,19 @@ from models.glimpse.vision import VisionEncoder
 log = logging.getLogger(__name__)
 
 
-def dev_evaluation(
-    data: TrainingSet, dev: Sequence[Record], store: FeatureStore, tokenizer: Any, pictures: int
-) -> Evaluation:
-    """A function that measures a model on dev: loss of the rows, and CIDEr of greedy captions of so many pictures."""
-    captioned = [r for r in dev if r.source == "flickr8k" and len(r.captions) > 1] or [r for r in dev if r.captions]
+def dev_evaluation(data: TrainingSet, store: FeatureStore, tokenizer: Any, pictures: int) -> Evaluation:
+    """A function that measures a model on `pictures` of dev: the rows' loss, CIDEr of greedy captions, and skills."""
+    captioned = [r for r in data.records if len(r.captions) > 1] or [r for r in data.records if r.captions]
     captioned = captioned[:pictures]
+    chosen = data.records[:: max(1, len(data.records) // pictures)][:pictures]
+    some = list({r.name: r for r in chosen + captioned}.values())
 
     def measure(model: GlimpseForConditionalGeneration) -> dict[str, float]:
         figures: dict[str, float] = {}
         losses = []
         with torch.no_grad():
-            for start in range(0, len(dev), 8):
-                losses.append(float(row_loss(model, data.example(dev[start : start + 8], 0), 0.0)[1]))
+            for start in range(0, len(some), 8):
+                losses.append(float(row_loss(model, data.example(some[start : start + 8], 0), Shares())[1]))
         if losses:
             figures["dev_loss"] = sum(losses) / len(losses)
         if captioned:
@@ -52,6 +55,11 @@ def dev_evaluation(
             figures["cider"] = sum(cider(said, [r.captions for r in captioned])) / len(captioned)
             for text in said[:4]:
                 log.info("  says: %s", text)
+        blank = store.get(some[0]) if some else None
+        if blank is not None:
+            bench = Bench(model, tokenizer, store, data.records, blank, most=pictures)
+            for measure in (presence_figures, scene_figures, naming_figures, pointing_figures):
+                figures.update({name: f["value"] for name, f in measure(bench).items() if "encoder" not in name})
         return figures
 
     return measure
@@ -72,7 +80,7 @@ def prepare_features(
     store = FeatureStore(work / "features", config.grid**2, config.feature_size, config.label_tokens)
     jobs = [(s, split, PLAIN) for s, split in sorted({(r.source, r.split) for r in records})]
     if options.flips:
-        jobs += [(s, "train", FLIP) for s in sorted({r.source for r in records if r.captions})]
+        jobs += [(s, "train", FLIP) for s in sorted({r.source for r in records if r.seed is None and not r.qa})]
     encoder: VisionEncoder | None = None
     for source, split, view in jobs:
         chosen = [r for r in records if r.source == source and r.split == split]
@@ -85,8 +93,8 @@ def prepare_features(
     return store
 
 
-def new_model(start: Path | None) -> tuple[GlimpseForConditionalGeneration, Any]:
-    """An untrained Glimpse around the packaged SmolLM2 (or the one in `start`), and the tokenizer."""
+def new_model(start: Path | None, names: Sequence[str] = ()) -> tuple[GlimpseForConditionalGeneration, Any]:
+    """An untrained Glimpse that can learn `names`, around SmolLM2 (or the one in `start`), and its tokenizer."""
     from torchvision.models import EfficientNet_B0_Weights
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
@@ -99,11 +107,11 @@ def new_model(start: Path | None) -> tuple[GlimpseForConditionalGeneration, Any]
     )
     labels = [name.split(",")[0] for name in EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]]
     text_config = {k: v for k, v in language_model.config.to_dict().items() if not k.endswith("name_or_path")}
-    config = GlimpseConfig(text_config=text_config, labels=labels)
+    config = GlimpseConfig(text_config=text_config, labels=labels, names=list(names))
     torch.manual_seed(0)
     model = GlimpseForConditionalGeneration(config, cast(LlamaForCausalLM, language_model))
     model.cast_adapter(torch.bfloat16)
-    model.embed_labels(tokenizer)
+    model.embed_names(tokenizer)
     return model, tokenizer
 
 
@@ -133,16 +141,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = TrainingOptions(**{name: getattr(args, name) for name in asdict(TrainingOptions())})
     args.work.mkdir(parents=True, exist_ok=True)
     pictures = PictureFolder(args.data)
-    records = pictures.records(args.sets) + drawn_records({"train": options.drawn, "dev": min(200, options.drawn)})
-    model, tokenizer = new_model(args.start)
-    if args.only_cached:
-        store = FeatureStore(args.work / "features", model.config.grid**2, model.config.feature_size)
-    else:
-        store = prepare_features(args.work, pictures, records, options, model.config)
+    records = pictures.records(args.sets) + drawn_records({"train": options.drawn, "dev": min(300, options.drawn)})
     train = [r for r in records if r.split == "train"]
-    data = TrainingSet(train, store, tokenizer, rows=options.rows, seed=options.seed, dtype=model.dtype)
+    model, tokenizer = new_model(args.start, vocabulary(train))
+    config = model.config
+    if args.only_cached:
+        store = FeatureStore(args.work / "features", config.grid**2, config.feature_size)
+    else:
+        store = prepare_features(args.work, pictures, records, options, config)
+    settings: dict[str, Any] = {"rows": options.rows, "seed": options.seed, "dtype": model.dtype, "side": config.grid}
+    data = TrainingSet(train, store, tokenizer, names=config.names, **settings)
     dev = [r for r in records if r.split == "dev" and (r.name, PLAIN) in store]
-    dev_data = TrainingSet(dev, store, tokenizer, rows=options.rows, seed=options.seed, dtype=model.dtype)
+    dev_data = TrainingSet(dev, store, tokenizer, names=config.names, **settings)
+    if args.start is None:
+        first_lessons(model, data, store, options, args.work / "memory.pt")
     trainer = Trainer(model, data, options, args.work)
 
     def stop(*_: object) -> None:
@@ -153,16 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if trainer.checkpoint.is_file():
         trainer.resume()
         log.info("going on from step %d", trainer.step)
-    elif args.start is None:
-        standardise(model, data.records, store)
     log.info("%d pictures, %d trained parameters", len(data.records), sum(m.numel() for m in trainer.masters))
-    chosen = dev_data.records[:: max(1, len(dev_data.records) // args.dev_pictures)][: args.dev_pictures]
-    captioned = [r for r in dev_data.records if r.captions][: args.dev_pictures]
-    trainer.run(
-        dev_evaluation(
-            dev_data, list({r.name: r for r in chosen + captioned}.values()), store, tokenizer, args.dev_pictures
-        )
-    )
+    trainer.run(dev_evaluation(dev_data, store, tokenizer, args.dev_pictures))
     if trainer.stopping:
         log.info("stopped at step %d; the same command goes on from there", trainer.step)
         return 0
@@ -171,6 +175,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.out or args.work / "weights", {"data": {s: sum(r.source == s for r in data.records) for s in sets}}
     )
     return 0
+
+
+def first_lessons(
+    model: GlimpseForConditionalGeneration, data: TrainingSet, store: FeatureStore, options: TrainingOptions, file: Path
+) -> None:
+    """Teaches an untrained model's memory (`pretraining.py`), or takes what `file` kept of that."""
+    if not file.is_file():
+        standardise(model, data.records, store)
+        lessons = Lessons(looks=options.looks, seed=options.seed)
+        teach_memory(model.memory, data.records, store, NameTeacher(model.config.names, data.records), lessons)
+        torch.save(model.memory.state_dict(), file)
+    kept = torch.load(file, map_location="cpu", weights_only=True)
+    model.memory.to(model.dtype).load_state_dict(kept)
 
 
 if __name__ == "__main__":

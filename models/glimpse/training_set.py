@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from models.glimpse.data import DRAWN, Record
 from models.glimpse.features import PLAIN, FeatureStore, Looked, is_mirrored
+from models.glimpse.naming import NameTargets, NameTeacher
 from models.glimpse.questions import QuestionMaker
 from models.glimpse.rows import SYSTEMS, Batch, Row, collate, pack
 from models.glimpse.tasks import Task, caption_task, reading_tasks
@@ -19,18 +21,21 @@ from models.glimpse.tasks import Task, caption_task, reading_tasks
 # Questions per look at a picture, by set; captions come on top.
 QUESTIONS = {DRAWN: 7, "flickr8k": 3, "coco_small": 3, "places_objects": 3, "web2k": 0, "nlvr": 1}
 OTHER_QUESTIONS = 2
-SYSTEM_SHARE, READING_SHARE = 0.2, 0.06
+# Of these sets an epoch takes only so many pictures, others every time.
+PER_EPOCH = {DRAWN: 2500, "places_objects": 400, "nlvr": 400, "daquar": 300, "web2k": 300}
+SYSTEM_SHARE, READING_SHARE = 0.1, 0.06
 LENGTH_POOL = 12  # batches whose rows are sorted by length together, so that little is padded
 
 
 @dataclass(frozen=True)
 class Example:
-    """A batch and what the encoder saw in its pictures, stacked."""
+    """A batch, what the encoder saw in its pictures, stacked, and which names are known to be right there."""
 
     batch: Batch
     features: Tensor
     labels: Tensor
     probabilities: Tensor
+    known: NameTargets | None = None
 
 
 class TrainingSet:
@@ -43,6 +48,8 @@ class TrainingSet:
         rows: rows in a batch.
         seed: fixes everything.
         dtype: of the masks.
+        names: that the model learns to recognise.
+        side: cells along one side of the feature map.
     """
 
     def __init__(
@@ -54,21 +61,29 @@ class TrainingSet:
         rows: int,
         seed: int,
         dtype: torch.dtype,
+        names: Sequence[str] = (),
+        side: int = 9,
     ) -> None:
         self.records = [r for r in records if store.views(r)]
+        self._teacher, self._side = NameTeacher(names, self.records), side
+        counts = Counter(r.source for r in self.records)
+        self._per_epoch = sum(min(n, PER_EPOCH.get(source, n)) for source, n in counts.items())
         self._views = {r.name: store.views(r) for r in self.records}
-        self._store, self._tokenizer, self._rows, self._seed, self._dtype = store, tokenizer, rows, seed, dtype
+        self._store, self.tokenizer, self._rows, self._seed, self._dtype = store, tokenizer, rows, seed, dtype
         self._questions = QuestionMaker(self.records)
 
     @property
     def batches_per_epoch(self) -> int:
-        return len(self.records) // self._rows
+        return self._per_epoch // self._rows
 
     def order(self, epoch: int) -> list[list[Record]]:
         """The batches of an epoch: shuffled, but rows of similar length together."""
         rng = random.Random(f"{self._seed} order {epoch}")
-        records = self.records[:]
-        rng.shuffle(records)
+        records, taken = [], Counter[str]()
+        for record in rng.sample(self.records, len(self.records)):
+            if taken[record.source] < PER_EPOCH.get(record.source, len(self.records)):
+                taken[record.source] += 1
+                records.append(record)
         batches = []
         pool = self._rows * LENGTH_POOL
         for start in range(0, len(records), pool):
@@ -78,12 +93,19 @@ class TrainingSet:
         rng.shuffle(batches)
         return batches
 
-    def row(self, record: Record, epoch: int) -> tuple[Row, Looked]:
-        """The picture's row in an epoch, and the view of it."""
-        rng = random.Random(f"{self._seed} {epoch} {record.name}")
-        view = rng.choice(self._views[record.name])
+    def view(self, record: Record, epoch: int) -> str:
+        """The view of the picture that an epoch shows."""
+        return random.Random(f"{self._seed} view {epoch} {record.name}").choice(self._views[record.name])
+
+    def looked(self, record: Record, epoch: int) -> Looked:
+        """What the encoder sees in that view."""
+        return self._store.get(record, self.view(record, epoch))
+
+    def row(self, record: Record, epoch: int, caption: Task | None = None) -> tuple[Row, Looked]:
+        """The picture's row in an epoch, and what the encoder sees; `caption` takes the captions' place."""
+        rng, view = random.Random(f"{self._seed} {epoch} {record.name}"), self.view(record, epoch)
         tasks: list[Task] = []
-        caption = caption_task(record, mirrored=is_mirrored(view))
+        caption = caption or caption_task(record, mirrored=is_mirrored(view))
         if caption is not None:
             tasks.append(caption)
         note = ""
@@ -93,22 +115,26 @@ class TrainingSet:
             made = self._questions.make(record, rng, QUESTIONS.get(record.source, OTHER_QUESTIONS))
             tasks += [t for t in made if view == PLAIN or not {"left", "right"} & set(t.question.lower().split())]
         system = rng.choice(SYSTEMS) if rng.random() < SYSTEM_SHARE else ""
-        return pack(self._tokenizer, tasks, system=system, note=note), self._store.get(record, view)
+        scene = record.drawn if view == PLAIN else None
+        row = pack(self.tokenizer, tasks, system=system, note=note, scene=scene, side=self._side)
+        return row, self.looked(record, epoch)
 
-    def example(self, records: Sequence[Record], epoch: int) -> Example:
-        rows, looked = zip(*(self.row(r, epoch) for r in records), strict=True)
+    def example(self, records: Sequence[Record], epoch: int, captions: Mapping[str, Task] | None = None) -> Example:
+        """A batch; `captions` by picture's name take the place of what people said."""
+        rows, looked = zip(*(self.row(r, epoch, (captions or {}).get(r.name)) for r in records), strict=True)
         kept = [i for i, row in enumerate(rows) if len(row.targets)]
         return Example(
-            collate([rows[i] for i in kept], self._dtype),
+            collate([rows[i] for i in kept], self._dtype, self._side),
             torch.stack([looked[i].features for i in kept]),
             torch.stack([looked[i].labels for i in kept]),
             torch.stack([looked[i].probabilities for i in kept]),
+            self._teacher.targets([records[i] for i in kept]),
         )
 
-    def from_step(self, step: int) -> Iterator[Example]:
-        """Batches from a step on: the ones that an uninterrupted run would have had."""
+    def from_step(self, step: int) -> Iterator[tuple[list[Record], int]]:
+        """Batches and their epochs from a step on: the ones that an uninterrupted run would have had."""
         epoch, skip = divmod(step, max(self.batches_per_epoch, 1))
         while True:
             for records in self.order(epoch)[skip : self.batches_per_epoch]:
-                yield self.example(records, epoch)
+                yield records, epoch
             epoch, skip = epoch + 1, 0

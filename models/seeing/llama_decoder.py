@@ -186,6 +186,10 @@ class LlamaDecoder:
             gate, up = layer.gate_up[many](self._normalised(x)).split(self._middle, dim=-1)
             x += layer.down[many](F.silu(gate).mul_(up))
         self._length = end
+        return self._logits(tokens, x)
+
+    def _logits(self, tokens: Sequence[int], x: torch.Tensor) -> torch.Tensor:
+        """The last token's logits from the residual stream (count, width) after all layers. Glimpse adds to them."""
         return self._head(self._normalised(x[-1:]))[0].float()
 
     def _before_layer(self, index: int, x: torch.Tensor) -> None:

@@ -1,0 +1,92 @@
+"""The pointer: names of what is in the picture can be copied into the answer, token by token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.glimpse.configuration import GlimpseConfig
+
+# What a gate of one adds to a logit: makes the gate learn as fast as the other gates although logits are large.
+STRENGTH = 20.0
+
+
+class NamePointer(nn.Module):
+    """Copies the tokens of likely labels and names into the answer (a pointer, See et al. 2017, arXiv:1704.04368).
+
+    What can be copied is every token of these names. A token's key says what it is, which token of the name comes
+    before it, and how likely the name is; the query, what the language model is about to say and what the last token
+    was. The attention over all of them and over "nothing" is added to the copied tokens' logits through a gate.
+
+    Args:
+        config: of the model.
+    """
+
+    spellings: Tensor
+
+    def __init__(self, config: GlimpseConfig) -> None:
+        super().__init__()
+        width, size = config.text_config.hidden_size, config.pointer_size
+        known = len(config.labels) + len(config.names)
+        self.labels = len(config.labels)
+        self.register_buffer("spellings", torch.full((known, config.spelled), -1), persistent=False)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.query = nn.Linear(width, size, bias=False)
+        self.key = nn.Linear(width, size, bias=False)
+        self.last_query = nn.Linear(width, size, bias=False)
+        self.last_key = nn.Linear(width, size, bias=False)
+        self.first = nn.Parameter(torch.zeros(size))  # the key of "no token before"
+        self.probability = nn.Parameter(torch.zeros(2, size))
+        self.kind = nn.Parameter(torch.zeros(2, size))
+        self.bias = nn.Linear(2, 2)
+        self.nothing = nn.Parameter(torch.full((1,), 4.0))
+        self.gate = nn.Parameter(torch.zeros(1))
+
+    def start(self) -> None:
+        """Untrained: what the model is about to say anyway, and what continues the name that it began."""
+        # With equal random projections the score of two equal vectors is `score`, and about zero for unlike ones.
+        for one, other, score in ((self.query, self.key, 24.0), (self.last_query, self.last_key, 7.0)):
+            nn.init.normal_(one.weight, std=(score / one.weight.numel()) ** 0.5)
+            with torch.no_grad():
+                other.weight.copy_(one.weight)
+        nn.init.zeros_(self.bias.weight)
+        nn.init.zeros_(self.bias.bias)
+
+    def forward(
+        self, hidden: Tensor, last: Tensor, names: Tensor, table: Tensor, visible: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What is added to the logits.
+
+        Args:
+            hidden: (batch, text tokens, width), the language model's last states, normalised.
+            last: (batch, text tokens, width), embeddings of the tokens that were read there.
+            names: (batch, names, 2), as in `Seen`.
+            table: (vocabulary, width), the language model's embeddings.
+            visible: bool (batch, text tokens, names), which each text token may copy; None: all.
+
+        Returns:
+            additions (batch, text tokens, n) and the token ids that they belong to (batch, n), some of them twice.
+        """
+        batch = len(names)
+        ids = self.spellings[names[..., 0].long()]  # (batch, names, spelled)
+        kind = self.query.weight.dtype
+        before = torch.cat([torch.full_like(ids[..., :1], -1), ids[..., :-1]], -1)
+        key = self.key(self.norm(functional.embedding(ids.clamp(min=0), table).to(kind)))
+        previous = self.last_key(self.norm(functional.embedding(before.clamp(min=0), table).to(kind)))
+        key = key + torch.where((before < 0)[..., None], self.first, previous)
+        sure = torch.stack([names[..., 1], (names[..., 1] + 1e-3).log() / 4], -1).to(kind)
+        learned = (names[..., 0] >= self.labels).long()
+        key = key + (sure @ self.probability + self.kind[learned])[:, :, None]
+        key = key.view(batch, -1, key.shape[-1])
+        favour = self.bias(sure).gather(-1, learned[..., None])  # (batch, names, 1)
+        query = self.query(self.norm(hidden.to(kind))) + self.last_query(self.norm(last.to(kind)))
+        scores = (query @ key.transpose(-1, -2)).float()
+        scores = scores + favour.expand(-1, -1, ids.shape[-1]).reshape(batch, 1, -1).float()
+        usable = (ids >= 0).view(batch, 1, -1)
+        if visible is not None:
+            usable = usable & visible.repeat_interleave(ids.shape[-1], -1)
+        scores = scores.masked_fill(~usable, -torch.inf)
+        nothing = self.nothing.float().expand(*scores.shape[:-1], 1)
+        weights = torch.cat([scores, nothing], -1).softmax(-1)[..., :-1]
+        return weights * STRENGTH * self.gate.float(), ids.clamp(min=0).view(batch, -1)
