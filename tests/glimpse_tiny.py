@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from models.glimpse.configuration import GlimpseConfig
 from models.glimpse.modeling import GlimpseForConditionalGeneration
+from models.glimpse.starting import embed_names
 
 SPECIAL = ["<unk>", "<|im_start|>", "<|im_end|>"]
 
@@ -63,7 +64,7 @@ def tiny_glimpse(trained: bool = True, seed: int = 0, **changes: Any) -> Glimpse
     config = tiny_config(**changes)
     model = GlimpseForConditionalGeneration(config, LlamaForCausalLM(config.text_config))
     model.vision = TinyVision()
-    model.embed_names(tiny_tokenizer())
+    embed_names(model, tiny_tokenizer())
     if trained:
         for name, parameter in model.adapter_parameters():
             if name.endswith(("attention_out.weight", "ffn_out.weight")):

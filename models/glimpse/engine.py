@@ -24,7 +24,8 @@ from models.glimpse.vision import picture_tensor
 from models.interfaces import GenerationOptions, SeenPicture, TextDelta
 from models.seeing.evidence import EvidenceCollector
 from models.seeing.generation import Decoder, Prompt, TokenLoop
-from models.seeing.prompt import DEFAULT_SYSTEM, clock
+from models.seeing.out_of_reach import refuse_other_scripts
+from models.seeing.prompt import DEFAULT_SYSTEM, answerable, clock, heard
 from models.seeing.transformers_decoder import TransformersDecoder
 from models.streaming import CancelToken
 from models.types import AudioPart, Message, Picture, TextPart, VideoPart
@@ -95,7 +96,11 @@ class GlimpseEngine:
     def stream(
         self, messages: Sequence[Message], options: GenerationOptions, cancel: CancelToken
     ) -> Iterator[TextDelta]:
-        """The answer to the last message; see `VisionLanguageModel.stream` and `TokenLoop.stream`."""
+        """The answer to the last message; see `VisionLanguageModel.stream` and `TokenLoop.stream`.
+
+        Raises `BadInput` also for a question in a script that SmolLM2 cannot read.
+        """
+        refuse_other_scripts(self.name, messages[-1].text)
         prompt = self._prompt(messages)
         if not cancel.cancelled:
             yield from self._loop.stream(prompt, options, cancel)
@@ -194,6 +199,9 @@ def _harmless(text: str) -> str:
 
 def _lines(message: Message, seen: dict[str, SeenPicture]) -> Iterator[str]:
     """The lines of a message: what was read in its pictures, what was heard, then the text."""
+    if not message.parts or all(isinstance(p, TextPart) for p in message.parts):
+        yield answerable(message)
+        return
     for picture in message.pictures:
         read = " ".join(e.text for e in seen[picture.digest].evidence if e.kind == "text")
         if read:
@@ -201,13 +209,9 @@ def _lines(message: Message, seen: dict[str, SeenPicture]) -> Iterator[str]:
             yield at + text_note(read[:600])
     for part in message.parts:
         if isinstance(part, AudioPart):
-            yield (
-                f'The recording says: "{part.transcript.text}"'
-                if part.transcript.text
-                else "The recording has no speech."
-            )
+            yield heard("The recording", part.transcript.text)
         elif isinstance(part, VideoPart) and part.transcript is not None and part.transcript.text:
-            yield f'The sound of the video says: "{part.transcript.text}"'
+            yield heard("The sound of the video", part.transcript.text)
     for part in message.parts:
         if isinstance(part, TextPart):
             yield part.text

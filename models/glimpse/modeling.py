@@ -24,6 +24,7 @@ from transformers.modeling_outputs import ModelOutput
 from models.glimpse.configuration import GlimpseConfig
 from models.glimpse.fusion import GatedCrossAttention, PictureMemory, Seen
 from models.glimpse.pointer import NamePointer
+from models.glimpse.starting import embed_names, start_adapter
 from models.glimpse.vision import VisionEncoder
 
 WEIGHTS_FILE = "adapter.safetensors"
@@ -91,30 +92,12 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.pointer = NamePointer(config)
         if own:
             self.post_init()
-        self._start_adapter()
+        start_adapter(self)
 
     # -- weights ---------------------------------------------------------------------------------------------------
 
     def _init_weights(self, module: nn.Module) -> None:
-        """The language model initialises itself, the adapter in `_start_adapter`."""
-
-    def _start_adapter(self) -> None:
-        """An untrained adapter: blocks that change nothing yet, norms that start as their layer's own."""
-        std = 0.02
-        for name, parameter in (*self.memory.named_parameters(), *self.blocks.named_parameters()):
-            if name.endswith(("attention_out.weight", "ffn_out.weight")):
-                nn.init.zeros_(parameter)
-            elif parameter.dim() == 2 and "recognise" not in name:
-                nn.init.normal_(
-                    parameter, std=std if "position" in name or "index" in name else parameter.shape[1] ** -0.5
-                )
-        nn.init.zeros_(self.memory.picture_index)
-        self.pointer.start()
-        layers = cast("list[Any]", self.language_model.model.layers)
-        with torch.no_grad():
-            for block, index in zip(cast("list[Any]", self.blocks), self.config.cross_attention_layers, strict=False):
-                block.attention_norm.weight.copy_(layers[index].input_layernorm.weight)
-                block.ffn_norm.weight.copy_(layers[index].post_attention_layernorm.weight)
+        """The language model initialises itself, the adapter in `start_adapter`."""
 
     def cast_adapter(self, kind: torch.dtype) -> None:
         """Gives all but the language model this type. That has it already, and its rotary angles must stay float32."""
@@ -129,15 +112,6 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def adapter_state(self) -> dict[str, Tensor]:
         """Everything that is Glimpse's own: the parameters of `adapter_parameters` and the feature statistics."""
         return {n: v.contiguous() for n, v in self.state_dict().items() if not n.startswith(FROZEN_PREFIXES)}
-
-    def embed_names(self, tokenizer: Any) -> None:
-        """Fills what labels and names are made of: their tokens, and the mean of the tokens' embeddings."""
-        table = cast(nn.Embedding, self.get_input_embeddings()).weight.detach()
-        spelled = self.config.spelled
-        for row, name in enumerate([*self.config.labels, *self.config.names]):
-            ids = torch.tensor(tokenizer(" " + name.lower(), add_special_tokens=False).input_ids)
-            self.memory.name_embeddings[row] = table[ids].float().mean(0).to(self.memory.name_embeddings)
-            self.pointer.spellings[row, : min(spelled, len(ids))] = ids[:spelled]
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | Path, frozen: bool = False, **kwargs: Any
@@ -186,7 +160,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if config.labels or config.names:
             from transformers import AutoTokenizer
 
-            model.embed_names(AutoTokenizer.from_pretrained(source, local_files_only=True))
+            embed_names(model, AutoTokenizer.from_pretrained(source, local_files_only=True))
         if vision is not None:
             vision.to(memory_format=torch.channels_last)
         return model.eval()

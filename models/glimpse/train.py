@@ -28,6 +28,7 @@ from models.glimpse.metrics import cider
 from models.glimpse.modeling import GlimpseForConditionalGeneration
 from models.glimpse.naming import NameTeacher, vocabulary
 from models.glimpse.pretraining import Lessons, teach_memory
+from models.glimpse.starting import embed_names
 from models.glimpse.trainer import Evaluation, Trainer, TrainingOptions
 from models.glimpse.training_set import TrainingSet
 from models.glimpse.vision import VisionEncoder
@@ -111,7 +112,7 @@ def new_model(start: Path | None, names: Sequence[str] = ()) -> tuple[GlimpseFor
     torch.manual_seed(0)
     model = GlimpseForConditionalGeneration(config, cast(LlamaForCausalLM, language_model))
     model.cast_adapter(torch.bfloat16)
-    model.embed_names(tokenizer)
+    embed_names(model, tokenizer)
     return model, tokenizer
 
 

@@ -1,8 +1,11 @@
-"""Questions about this very moment, which no model knows the answer to and a small one answers all the same."""
+"""Questions that a small model answers although it cannot: about this very moment, and in a script it does not read."""
 
 from __future__ import annotations
 
 import re
+
+from models.errors import BadInput
+from models.speaking.scripts import language_name, likeliest_language
 
 # A longer text that speaks of the weather is a story or a letter, not a question for today's.
 MOST_WORDS = 12
@@ -36,3 +39,10 @@ def out_of_reach(question: str) -> str:
         return ""
     asked = " ".join(words)
     return next((what for what, pattern in _PATTERNS.items() if pattern.search(asked)), "")
+
+
+def refuse_other_scripts(model: str, question: str) -> None:
+    """Raises `BadInput` for a question in a script that SmolLM2 does not read, naming the language."""
+    other = likeliest_language(question, "en")
+    if other not in ("en", "el"):  # Greek letters are symbols in an English question, too
+        raise BadInput(f"{model} understands English only, and this is {language_name(other)}.", "Ask in English.")

@@ -76,18 +76,18 @@ def _harmless(text: str) -> str:
 def _content(message: Message, seen: Seen) -> str:
     attached = [p for p in message.parts if not isinstance(p, TextPart)]
     if not attached:
-        return _answerable(message)
+        return answerable(message)
     question = message.text
     said = _stills([p.picture for p in attached if isinstance(p, ImagePart)], seen, question)
     for part in attached:
         if isinstance(part, AudioPart):
-            said.append(_heard("The recording", part.transcript.text))
+            said.append(heard("The recording", part.transcript.text))
         elif isinstance(part, VideoPart):
             said.append(_video(part, seen, question))
     return _with_pictures(said, question) if message.pictures else "\n".join([*said, question]).strip()
 
 
-def _answerable(message: Message) -> str:
+def answerable(message: Message) -> str:
     """The text, with a word where nobody could know the answer: SmolLM2 would make up sunshine in New York.
 
     Of eight wordings, here and in the system prompt, the only one that kept it from that each time.
@@ -168,7 +168,8 @@ def _colours(picture: SeenPicture) -> str:
     return f"The main colours are {_listed(colours)}." if len(colours) > 1 else f"The main colour is {colours[0]}."
 
 
-def _heard(name: str, text: str) -> str:
+def heard(name: str, text: str) -> str:
+    """What was said in a recording or a video, as a sentence that starts with `name`."""
     return f'{name} says: "{_shortened(text, MOST_HEARD)}"' if text else f"{name} has no speech in it."
 
 
@@ -182,7 +183,7 @@ def _video(part: VideoPart, seen: Seen, question: str) -> str:
             said.append(f"At {clock(frame.time or 0.0)}: {words}")
         before = words
     if part.transcript is not None:
-        said.append(_heard("The sound of the video", part.transcript.text))
+        said.append(heard("The sound of the video", part.transcript.text))
     return "\n".join(said)
 
 

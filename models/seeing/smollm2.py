@@ -9,12 +9,12 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from models import runtime
-from models.errors import BadInput, EngineFailure
+from models.errors import EngineFailure
 from models.interfaces import GenerationOptions, SeenPicture, TextDelta
 from models.seeing.evidence import EvidenceCollector
 from models.seeing.generation import Decoder, Prompt, TokenLoop
+from models.seeing.out_of_reach import refuse_other_scripts
 from models.seeing.prompt import chat_turns, chatml
-from models.speaking.scripts import language_name, likeliest_language
 from models.streaming import CancelToken
 from models.types import Message
 
@@ -67,12 +67,7 @@ class EvidenceLanguageModel:
         Raises `BadInput` also for a question in a script that the model cannot read: it was taught English only, and
         would answer "你好" with invented words and rows of emoji.
         """
-        other = likeliest_language(messages[-1].text, "en")
-        if other not in ("en", "el"):  # Greek letters are symbols in an English question, too
-            raise BadInput(
-                f"{self.name} understands English only, and this is {language_name(other)}.",
-                "Ask in English.",
-            )
+        refuse_other_scripts(self.name, messages[-1].text)
         prompt = self._prompt(messages)
         if not cancel.cancelled:
             yield from self._loop.stream(prompt, options, cancel)
