@@ -50,7 +50,7 @@ class Settings:
         video_frames: how many frames of a video are looked at.
     """
 
-    model: str = "smollm2-evidence"
+    model: str = "glimpse"
     hearing: str = "whisper-base"
     speaking: str = "piper:en_US-joe-medium"
     data_dir: Path = dataclasses.field(default_factory=default_data_dir)

@@ -42,13 +42,13 @@ class Evidence:
     """One thing that an engine noticed in a picture.
 
     Attributes:
-        kind: "object" (recognised), "text" (read), "colour" (main colours).
+        kind: "object" (recognised), "word" (fits the picture, says the model), "text" (read), "colour" (main colours).
         text: the name, the words, the colour.
         confidence: 0 … 1.
         box: (left, top, right, bottom) as fractions of width and height, or None for the whole picture.
     """
 
-    kind: Literal["object", "text", "colour"]
+    kind: Literal["object", "word", "text", "colour"]
     text: str
     confidence: float
     box: tuple[float, float, float, float] | None = None

@@ -12,7 +12,10 @@ from models.glimpse.fusion import PictureMemory
 from models.glimpse.naming import UNKNOWN, NameTeacher, name_loss, stated, vocabulary
 from models.glimpse.pretraining import Lessons, teach_memory, under_cells
 from models.glimpse.scenes import COLOURS, SHAPES, Scene, Shape
-from tests.glimpse_tiny import TinyVision, tiny_config
+from models.glimpse.starting import learn_names
+from tests.glimpse_tiny import TinyVision, tiny_config, tiny_glimpse, tiny_tokenizer
+
+TOKENS = tiny_tokenizer()
 
 DOG = Record("a", "photos", "train", captions=("A dog runs.", "The dog in a red coat."))
 PEAR = Record("b", "fruit", "train", label="anjou", kind="pear")
@@ -60,6 +63,21 @@ def test_cells_know_what_lies_under_them():
     shapes, colours = under_cells(scene, 3)
     assert shapes.tolist() == [1 + SHAPES.index("star"), 0, 0, 0, 0, 0, 0, 0, 1 + SHAPES.index("heart")]
     assert colours[8] == 1 + list(COLOURS).index("blue")
+
+
+def test_an_owners_names_are_added_and_what_is_known_stays():
+    model = tiny_glimpse()
+    looked = torch.rand(2, 9, 12)
+    with torch.no_grad():
+        before = model.memory.name_logits(model.memory.look(looked))
+        learn_names(model, ["heron", "red"], tiny_tokenizer())
+        after = model.memory.name_logits(model.memory.look(looked))
+    assert model.config.names == ["red", "blue", "green", "heron"]
+    assert torch.equal(after[:, :3], before)
+    assert (after[:, 3].sigmoid() < 0.01).all()
+    assert TOKENS.decode(model.pointer.spellings[-1].tolist()) == " heron"
+    features, labels = torch.rand(1, 9, 12), torch.zeros(1, 2, dtype=torch.long)
+    assert model.memory(features, labels, torch.ones(1, 2)).memory.shape[1] == model.memory.tokens
 
 
 def test_the_memory_learns_names(tmp_path):

@@ -51,7 +51,7 @@ def evidence_panel(seen: Sequence[dict[str, Any]], attachments: Sequence[Attachm
 def _card(picture: dict[str, Any], shown: Attachment | None, language: Language) -> str:
     found = picture.get("evidence") or []
     boxes = [e for e in found if e.get("box")][:MAX_SHOWN]
-    facts = "".join(_facts(found, boxes, kind, language) for kind in ("object", "text", "colour"))
+    facts = "".join(_facts(found, boxes, kind, language) for kind in ("object", "word", "text", "colour"))
     caption = tag("div", escape(_caption(picture, language)), class_="lu-seen-caption")
     notes = "".join(
         tag("div", escape(in_language(str(n), language)), class_="lu-seen-note") for n in picture.get("notes") or ()

@@ -117,6 +117,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "details.first": ("first word after {seconds} s", "{seconds} 秒出首字"),
     "seen.title": ("What I looked at", "我看到了什么"),
     "seen.object": ("Recognised", "识别"),
+    "seen.word": ("Words that fit", "相符的词"),
     "seen.text": ("Read", "文字"),
     "seen.colour": ("Colours", "颜色"),
     "seen.size": (

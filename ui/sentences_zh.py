@@ -259,8 +259,8 @@ CHINESE: tuple[tuple[str, str], ...] = (
     # what the engines are, in the settings
     ("{model}; pictures reach it in words: objects, text and colours", "{model}；图片以文字传给它：物体、文字和颜色"),
     (
-        "Glimpse, early: SmolLM2-135M looks at the picture itself by cross-attention, trained here (docs/GLIMPSE.md)",
-        "Glimpse（早期）：SmolLM2-135M 通过交叉注意力直接看图，在本项目中训练（见 docs/GLIMPSE.md）",
+        "Glimpse: SmolLM2-135M looks at the picture itself by cross-attention, trained here (docs/GLIMPSE.md)",
+        "Glimpse：SmolLM2-135M 通过交叉注意力直接看图，在本项目中训练（见 docs/GLIMPSE.md）",
     ),
     ("Whisper base, 8-bit, by faster-whisper", "Whisper base，8 位，由 faster-whisper 运行"),
     ("Piper, English (US), one voice, fast on any CPU", "Piper，美式英语，一种音色，任何处理器上都快"),

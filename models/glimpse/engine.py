@@ -21,7 +21,7 @@ from models.glimpse.modeling import WEIGHTS_FILE, GlimpseForConditionalGeneratio
 from models.glimpse.processing import IMAGE, GlimpseProcessor
 from models.glimpse.tasks import text_note
 from models.glimpse.vision import picture_tensor
-from models.interfaces import GenerationOptions, SeenPicture, TextDelta
+from models.interfaces import Evidence, GenerationOptions, SeenPicture, TextDelta
 from models.seeing.evidence import EvidenceCollector
 from models.seeing.generation import Decoder, Prompt, TokenLoop
 from models.seeing.out_of_reach import refuse_other_scripts
@@ -33,6 +33,8 @@ from models.weights import OnProgress
 
 NAME = "glimpse"
 KEPT_PICTURES = 64
+# What is shown of the names: enough to say what the picture is about, none that is likelier wrong than right.
+MOST_WORDS, LEAST_PROBABILITY = 8, 0.5
 END_OF_TURN = "<|im_end|>"
 _MARKS = (END_OF_TURN, "<|im_start|>", "<|endoftext|>", IMAGE)
 
@@ -87,11 +89,24 @@ class GlimpseEngine:
         return len(self.processor.tokens_of(self._text(messages))[0])
 
     def look(self, messages: Sequence[Message]) -> tuple[SeenPicture, ...]:
-        """What is seen of every picture in `messages`, in order; kept by the pictures' digests."""
-        pictures = [p for m in messages for p in m.pictures]
+        """What is seen of every picture in `messages`, in order; kept by the pictures' digests.
+
+        Beside what the collector finds: the names that the memory itself recognises and tells the language model.
+        """
+        pictures = [(p, number) for m in messages for number, p in enumerate(m.pictures)]
         side = self.model.config.image_size
-        seen = self._evidence.look(pictures) if pictures else ()
-        return tuple(replace(s, model_size=(side, side)) for s in seen)
+        seen = self._evidence.look([p for p, _ in pictures]) if pictures else ()
+        return tuple(
+            replace(s, model_size=(side, side), evidence=(*s.evidence, *self._words(kept)))
+            for s, kept in zip(seen, self._memory(pictures), strict=True)
+        )
+
+    def _words(self, seen: Seen) -> Iterator[Evidence]:
+        """The likely names of one picture as evidence."""
+        config = self.model.config
+        for number, probability in seen.names[0, config.label_tokens :].tolist()[:MOST_WORDS]:
+            if probability >= LEAST_PROBABILITY:
+                yield Evidence("word", config.names[int(number) - len(config.labels)], probability)
 
     def stream(
         self, messages: Sequence[Message], options: GenerationOptions, cancel: CancelToken

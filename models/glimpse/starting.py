@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
+
+# Logit of a name before its first lesson: one picture in 400.
+UNHEARD = -6.0
 
 if TYPE_CHECKING:
     from models.glimpse.modeling import GlimpseForConditionalGeneration
@@ -36,3 +40,26 @@ def embed_names(model: GlimpseForConditionalGeneration, tokenizer: Any) -> None:
         ids = torch.tensor(tokenizer(" " + name.lower(), add_special_tokens=False).input_ids)
         model.memory.name_embeddings[row] = table[ids].float().mean(0).to(model.memory.name_embeddings)
         model.pointer.spellings[row, : min(spelled, len(ids))] = ids[:spelled]
+
+
+def learn_names(model: GlimpseForConditionalGeneration, names: Sequence[str], tokenizer: Any) -> None:
+    """Makes room for names that the model does not know yet; what it knows keeps its number and its weights."""
+    config, memory = model.config, model.memory
+    new = [name for name in names if name not in set(config.names)]
+    if not new:
+        return
+    config.names = [*config.names, *new]
+    known = len(config.labels) + len(config.names)
+    with torch.no_grad():
+        for part in ("recognise", "recognise_whole"):
+            old = getattr(memory, part)
+            layer = nn.Linear(old.in_features, len(config.names), bias=old.bias is not None).to(old.weight)
+            nn.init.zeros_(layer.weight)
+            layer.weight[: len(old.weight)] = old.weight
+            if old.bias is not None:
+                nn.init.constant_(layer.bias, UNHEARD)
+                layer.bias[: len(old.bias)] = old.bias
+            setattr(memory, part, layer)
+    memory.name_embeddings = memory.name_embeddings.new_zeros(known, memory.name_embeddings.shape[1])
+    model.pointer.spellings = model.pointer.spellings.new_full((known, config.spelled), -1)
+    embed_names(model, tokenizer)

@@ -28,7 +28,7 @@ from models.glimpse.metrics import cider
 from models.glimpse.modeling import GlimpseForConditionalGeneration
 from models.glimpse.naming import NameTeacher, vocabulary
 from models.glimpse.pretraining import Lessons, teach_memory
-from models.glimpse.starting import embed_names
+from models.glimpse.starting import embed_names, learn_names
 from models.glimpse.trainer import Evaluation, Trainer, TrainingOptions
 from models.glimpse.training_set import TrainingSet
 from models.glimpse.vision import VisionEncoder
@@ -95,14 +95,16 @@ def prepare_features(
 
 
 def new_model(start: Path | None, names: Sequence[str] = ()) -> tuple[GlimpseForConditionalGeneration, Any]:
-    """An untrained Glimpse that can learn `names`, around SmolLM2 (or the one in `start`), and its tokenizer."""
+    """An untrained Glimpse around SmolLM2, or the one in `start`, that can learn `names`; and its tokenizer."""
     from torchvision.models import EfficientNet_B0_Weights
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
     folder = weights.smollm2_folder()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if start is not None:
-        return GlimpseForConditionalGeneration.from_pretrained(start, attn_implementation="eager"), tokenizer
+        model = GlimpseForConditionalGeneration.from_pretrained(start, attn_implementation="eager")
+        learn_names(model, names, tokenizer)
+        return model, tokenizer
     language_model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.bfloat16, attn_implementation="eager", local_files_only=True
     )

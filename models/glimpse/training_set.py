@@ -19,10 +19,10 @@ from models.glimpse.rows import SYSTEMS, Batch, Row, collate, pack
 from models.glimpse.tasks import Task, caption_task, reading_tasks
 
 # Questions per look at a picture, by set; captions come on top.
-QUESTIONS = {DRAWN: 7, "flickr8k": 3, "coco_small": 3, "places_objects": 3, "web2k": 0, "nlvr": 1}
+QUESTIONS = {DRAWN: 5, "web2k": 0, "nlvr": 1}
 OTHER_QUESTIONS = 2
 # Of these sets an epoch takes only so many pictures, others every time.
-PER_EPOCH = {DRAWN: 2500, "places_objects": 400, "nlvr": 400, "daquar": 300, "web2k": 300}
+PER_EPOCH = {DRAWN: 2000, "places_objects": 300, "nlvr": 400, "daquar": 300, "web2k": 300}
 SYSTEM_SHARE, READING_SHARE = 0.1, 0.06
 LENGTH_POOL = 12  # batches whose rows are sorted by length together, so that little is padded
 

@@ -11,17 +11,17 @@ __all__ = ["entries", "load_vision_language_model"]
 
 _ENTRIES = (
     CatalogueEntry(
+        "glimpse",
+        "Glimpse: SmolLM2-135M looks at the picture itself by cross-attention, trained here (docs/GLIMPSE.md)",
+        packaged=True,
+        megabytes=310,
+        languages="en",
+    ),
+    CatalogueEntry(
         "smollm2-evidence",
         "SmolLM2-135M-Instruct; pictures reach it in words: objects, text and colours",
         packaged=True,
         megabytes=270,
-        languages="en",
-    ),
-    CatalogueEntry(
-        "glimpse",
-        "Glimpse, early: SmolLM2-135M looks at the picture itself by cross-attention, trained here (docs/GLIMPSE.md)",
-        packaged=True,
-        megabytes=306,
         languages="en",
     ),
 )
