@@ -8,10 +8,10 @@ import torch
 
 from models.glimpse.data import Record
 from models.glimpse.features import Looked
-from models.glimpse.losses import Shares, row_loss
+from models.glimpse.losses import Shares, row_loss, wanted_memory
 from models.glimpse.lower_states import LowerStates
 from models.glimpse.rewarding import CaptionReward, advantages, sample_captions
-from models.glimpse.rows import collate, pack
+from models.glimpse.rows import REPLY, collate, pack
 from models.glimpse.scene_questions import mentions
 from models.glimpse.scenes import Scene, Shape
 from models.glimpse.tasks import Task
@@ -35,7 +35,7 @@ def looked(pictures=1):
 
 
 def example(*rows):
-    return Example(collate(rows, torch.float32, 3), *looked(len(rows)))
+    return Example(collate(rows, torch.float32), *looked(len(rows)))
 
 
 def test_kept_states_are_those_that_would_be_computed(model):
@@ -63,27 +63,47 @@ def test_nothing_is_computed_twice_and_the_oldest_is_forgotten(model):
     assert small.missed == 2 * len(row.parents) + len(other.parents)
 
 
-def test_shapes_are_found_where_they_are_named_alone():
-    assert [(s, item.shape) for s, _, item in mentions(SCENE, "Is the red star left of the heart?")] == [
-        (11, "star"),
-        (28, "heart"),
-    ]
-    twins = Scene("white", (SCENE.shapes[0], Shape("star", "blue", (0.5, 0.5, 0.7, 0.7))))
-    assert mentions(twins, "a star, a green heart") == []
-    assert [item.colour for _, _, item in mentions(twins, "the blue star")] == ["blue"]
+def test_shapes_are_found_where_they_are_named():
+    star, heart = SCENE.shapes
+    assert mentions(SCENE, "Is the red star left of the heart?") == [(11, 15, (star,)), (28, 33, (heart,))]
+    twins = Scene("white", (star, Shape("star", "blue", (0.5, 0.5, 0.7, 0.7))))
+    assert [items for _, _, items in mentions(twins, "two stars, a green heart")] == [twins.shapes, ()]
+    assert [items for _, _, items in mentions(twins, "What shape is blue?")] == [twins.shapes[1:]]
 
 
 def test_a_named_shape_is_to_be_looked_at_before_it_is_said():
-    row = pack(TOKENIZER, [Task("q", "Where is it?", ("A red star.",))], scene=SCENE, side=3)
-    (look,) = row.looks
-    text = TOKENIZER.decode(row.tokens[: look.index + 1].tolist())
-    assert text.endswith("A red ")
-    assert look.cells == (0,)
+    row = pack(TOKENIZER, [Task("q", "What is it?", ("A red star.",))], scene=SCENE, side=3)
+    assert TOKENIZER.decode(row.tokens[: row.looks[0].index + 1].tolist()).endswith("A red ")
+    assert [look.index for look in row.looks] == list(range(row.looks[0].index, len(row.tokens)))
+    assert {look.cells for look in row.looks} == {(0,)}
+
+
+def test_the_answer_to_a_question_about_a_shape_begins_with_a_look_at_it():
+    row = pack(
+        TOKENIZER,
+        [Task("q", "Is there a star?", ("Yes.",)), Task("q", "Is there a cross?", ("No.",))],
+        scene=SCENE,
+        side=3,
+    )
+    begin = [look for look in row.looks if TOKENIZER.decode(row.tokens[: look.index + 1].tolist()).endswith(REPLY)]
+    assert [(look.cells, look.absent) for look in begin] == [((0,), False), ((), True)]
+
+
+def test_what_is_asked_for_is_looked_for_among_the_names_and_what_is_absent_in_the_whole(model):
+    seen = model.memory(*looked())
+    likely = model.config.names[int(seen.names[0, 2, 0]) - 3]
+    unlikely = next(n for i, n in enumerate(model.config.names) if i + 3 not in seen.names[0, :, 0].tolist())
+    tasks = [
+        Task("presence", f"Is there {name}?", ("Yes.",), names=(name,), absent=absent)
+        for name, absent in ((likely, False), (unlikely, True), (likely, True), (unlikely, False))
+    ]
+    batch = collate([pack(TOKENIZER, tasks, side=3)], torch.float32)
+    found = [row.nonzero().flatten().tolist() for row in wanted_memory(model, batch, seen.names)]
+    assert found == [[12], [9], [], []]  # 9 cells, the whole, two labels, two names
 
 
 def test_being_told_where_to_look_moves_the_attention(model):
     row = pack(TOKENIZER, [Task("q", "Is there a red star?", ("Yes, there is a red star.",))], scene=SCENE, side=3)
-    assert len(row.looks) == 2
     batch = example(row)
     optimiser = torch.optim.Adam([p for _, p in model.adapter_parameters()], lr=1e-2)
     losses = []
@@ -138,8 +158,7 @@ def test_a_rewarded_caption_becomes_likelier_and_a_punished_one_less_likely(mode
                 row_loss(model, example(pack(TOKENIZER, [Task("caption", "Describe.", (answer,))])), Shares())[1]
             )
 
-    before = loss_of("Yes."), loss_of("No.")
+    before = loss_of("No.") - loss_of("Yes.")
     row_loss(model, batch, Shares())[0].backward()
     optimiser.step()
-    assert loss_of("Yes.") < before[0]
-    assert loss_of("No.") > before[1]
+    assert loss_of("No.") - loss_of("Yes.") > before

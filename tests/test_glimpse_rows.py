@@ -54,7 +54,7 @@ def test_a_packed_row_has_the_loss_of_its_parts(model, system):
     row = pack(tokenizer, TASKS, system=system, note="Text: x", question_weight=1.0)
     seen = looked(model)
     with torch.no_grad():
-        _, packed = row_loss(model, Example(collate([row], torch.float32, 3), *seen), Shares())
+        _, packed = row_loss(model, Example(collate([row], torch.float32), *seen), Shares())
     alone = separate_losses(model, tokenizer, seen, system, "Text: x")
     assert float(packed) == pytest.approx(sum(alone) / len(alone), rel=1e-4)
 
@@ -65,14 +65,12 @@ def test_padding_and_company_change_nothing(model):
     features, labels, probabilities = looked(model, 2)
     with torch.no_grad():
         both, _ = row_loss(
-            model, Example(collate([long, short], torch.float32, 3), features, labels, probabilities), Shares()
+            model, Example(collate([long, short], torch.float32), features, labels, probabilities), Shares()
         )
         parts = [
             row_loss(
                 model,
-                Example(
-                    collate([r], torch.float32, 3), features[i : i + 1], labels[i : i + 1], probabilities[i : i + 1]
-                ),
+                Example(collate([r], torch.float32), features[i : i + 1], labels[i : i + 1], probabilities[i : i + 1]),
                 Shares(),
             )[0]
             for i, r in enumerate((long, short))
@@ -92,7 +90,7 @@ def test_answers_do_not_see_one_another():
 
 def test_a_vocabulary_of_all_tokens_gives_the_exact_loss(model):
     row = pack(tiny_tokenizer(), TASKS)
-    example = Example(collate([row], torch.float32, 3), *looked(model))
+    example = Example(collate([row], torch.float32), *looked(model))
     everything = Vocabulary(torch.arange(300), 300)
     with torch.no_grad():
         assert float(row_loss(model, example, Shares(0.1), everything)[0]) == pytest.approx(
@@ -102,7 +100,7 @@ def test_a_vocabulary_of_all_tokens_gives_the_exact_loss(model):
 
 def test_a_sampled_vocabulary_is_right_on_average(model):
     row = pack(tiny_tokenizer(), TASKS)
-    example = Example(collate([row], torch.float32, 3), *looked(model))
+    example = Example(collate([row], torch.float32), *looked(model))
     spelled = model.pointer.spellings
     common = torch.cat([torch.from_numpy(row.targets[:5]), spelled[spelled >= 0]])
     sampled = Vocabulary(common, 300, sampled=100)

@@ -98,8 +98,12 @@ def row_loss(
     logits = (chosen @ (head if vocabulary is None else head[columns]).T).float()
     if added is not None:
         logits = logits + added
+    extra = torch.zeros(())
     if seen.names.shape[1]:
-        logits = _pointed(model, example, chosen, embeddings, seen.names, logits, place)
+        shares_of, tokens = _pointed(model, example, chosen, embeddings, seen.names)
+        spots = place[tokens]
+        logits = logits.scatter_add(1, spots.clamp(min=0), shares_of * model.pointer.strength * (spots >= 0))
+        extra = copying_loss(batch, shares_of, tokens)
     targets = place[batch.targets]
     normaliser = logits.logsumexp(-1)
     plain = normaliser - logits.gather(1, targets[:, None]).squeeze(1)
@@ -107,7 +111,9 @@ def row_loss(
     share = batch.weights / batch.weights.abs().sum()
     loss = ((1 - shares.smoothing) * plain + shares.smoothing * smooth) @ share
     if shares.looking and len(batch.looks):
-        loss = loss + shares.looking * looking_loss(batch, [attentions[i] for i in config.pointing_blocks])
+        wanted = wanted_memory(model, batch, seen.names)
+        pointing = [attentions[i] for i in config.pointing_blocks]
+        loss = loss + shares.looking * (looking_loss(batch, pointing, wanted) + extra)
     if shares.naming and example.known is not None and seen.logits.shape[1]:
         loss = loss + shares.naming * name_loss(seen.logits, example.known.values, example.known.weights)
     return loss, (plain @ share).detach()
@@ -119,15 +125,12 @@ def _all_columns(config: Any) -> tuple[Tensor, Tensor, None]:
 
 
 def _pointed(
-    model: GlimpseForConditionalGeneration,
-    example: Example,
-    chosen: Tensor,
-    embeddings: Tensor,
-    names: Tensor,
-    logits: Tensor,
-    place: Tensor,
-) -> Tensor:
-    """`logits` (answers' tokens, columns) with what the pointer adds; a row's tokens go to it together, padded."""
+    model: GlimpseForConditionalGeneration, example: Example, chosen: Tensor, embeddings: Tensor, names: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pointer's shares for all answers' tokens (tokens, n), and which tokens they belong to (tokens, n).
+
+    A row's tokens go to the pointer together, padded.
+    """
     batch = example.batch
     row = batch.sources // batch.tokens.shape[1]
     counts = row.bincount(minlength=len(batch.tokens))
@@ -135,18 +138,52 @@ def _pointed(
     width = chosen.shape[-1]
     padded = chosen.new_zeros(len(counts), int(counts.max()), width).index_put((row, within), chosen)
     last = torch.zeros_like(padded).index_put((row, within), embeddings.flatten(0, 1)[batch.sources])
-    table = model.get_input_embeddings().weight
-    extra, tokens = model.pointer(padded, last, names, table)
-    columns = place[tokens][row]
-    return logits.scatter_add(1, columns.clamp(min=0), extra[row, within] * (columns >= 0))
+    shares, tokens = model.pointer(padded, last, names, model.get_input_embeddings().weight)
+    return shares[row, within], tokens[row]
 
 
-def looking_loss(batch: Batch, attentions: Sequence[Tensor]) -> Tensor:
+def copying_loss(batch: Batch, shares: Tensor, tokens: Tensor) -> Tensor:
+    """Minus the logarithm of the pointer's share on the right token, where that can be copied."""
+    right = (tokens == batch.targets[:, None]) & batch.copied[:, None]
+    found = (shares * right).sum(-1)[right.any(-1)]
+    return -(found + 1e-4).log().mean() if len(found) else torch.zeros(())
+
+
+def wanted_memory(model: GlimpseForConditionalGeneration, batch: Batch, names: Tensor) -> Tensor:
+    """Where every look belongs: bool (looks, memory tokens). Nothing is true where that cannot be said.
+
+    Args:
+        names: (rows, names, 2), as in `Seen`.
+    """
+    memory = model.memory
+    wanted = torch.zeros(len(batch.looks), memory.tokens, dtype=torch.bool)
+    known: dict[str, list[int]] = {}
+    for number, name in enumerate([*model.config.labels, *model.config.names]):
+        known.setdefault(name.lower(), []).append(number)
+    for place, (row, look) in enumerate((i, look) for i, r in enumerate(batch.rows) for look in r.looks):
+        wanted[place, list(look.cells)] = True
+        if look.names:
+            own = torch.tensor([number for name in look.names for number in known.get(name, ())])
+            here = torch.isin(names[row, :, 0].long(), own)
+            if not look.absent:
+                wanted[place, memory.cells + 1 :] = here
+            elif not here.any():
+                wanted[place, memory.cells] = True
+        elif look.absent:
+            wanted[place, memory.cells] = True
+    return wanted
+
+
+def looking_loss(batch: Batch, attentions: Sequence[Tensor], wanted: Tensor) -> Tensor:
     """How little of the attention lies where it should: minus the logarithm of its share, mean over `batch.looks`.
 
     Args:
         attentions: of the blocks that learn to point, (rows, heads, length, memory tokens) each.
+        wanted: as `wanted_memory` gives it.
     """
-    row, index = batch.looks.unbind(1)
-    found = torch.stack([a[row, :, index, : batch.cells.shape[1]].float().mean(1) for a in attentions]).mean(0)
-    return -((found * batch.cells).sum(-1) + 1e-4).log().mean()
+    sayable = wanted.any(-1)
+    if not sayable.any():
+        return torch.zeros(())
+    row, index = batch.looks[sayable].unbind(1)
+    found = torch.stack([a[row, :, index].float().mean(1) for a in attentions]).mean(0)
+    return -((found * wanted[sayable]).sum(-1) + 1e-4).log().mean()

@@ -219,10 +219,12 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return self.visible_pictures(picture_starts, positions).repeat_interleave(self.memory.tokens, -1)
 
     def point(self, hidden: Tensor, last: Tensor, names: Tensor, picture_starts: Tensor, positions: Tensor) -> Any:
-        """What the pointer adds, as `NamePointer.forward`; `positions` are those of the tokens in `hidden`."""
+        """What the pointer adds to which tokens' logits; `positions` are those of the tokens in `hidden`."""
         own = names.shape[1] // picture_starts.shape[1]
         visible = self.visible_pictures(picture_starts, positions).repeat_interleave(own, -1)
-        return self.pointer(hidden, last, names, cast(nn.Embedding, self.get_input_embeddings()).weight, visible)
+        table = cast(nn.Embedding, self.get_input_embeddings()).weight
+        shares, tokens = self.pointer(hidden, last, names, table, visible)
+        return shares * self.pointer.strength, tokens
 
     # -- text ------------------------------------------------------------------------------------------------------
 

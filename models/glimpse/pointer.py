@@ -9,7 +9,7 @@ from torch.nn import functional
 from models.glimpse.configuration import GlimpseConfig
 
 # What a gate of one adds to a logit: makes the gate learn as fast as the other gates although logits are large.
-STRENGTH = 20.0
+STRENGTH = 60.0
 
 
 class NamePointer(nn.Module):
@@ -53,10 +53,15 @@ class NamePointer(nn.Module):
         nn.init.zeros_(self.bias.weight)
         nn.init.zeros_(self.bias.bias)
 
+    @property
+    def strength(self) -> Tensor:
+        """What a share of one adds to a logit."""
+        return STRENGTH * self.gate.float()
+
     def forward(
         self, hidden: Tensor, last: Tensor, names: Tensor, table: Tensor, visible: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What is added to the logits.
+        """Where the pointer points; `strength` times it is added to the logits.
 
         Args:
             hidden: (batch, text tokens, width), the language model's last states, normalised.
@@ -66,7 +71,8 @@ class NamePointer(nn.Module):
             visible: bool (batch, text tokens, names), which each text token may copy; None: all.
 
         Returns:
-            additions (batch, text tokens, n) and the token ids that they belong to (batch, n), some of them twice.
+            shares (batch, text tokens, n), the rest of one being "nothing"; and the token ids that they belong to
+            (batch, n), some of them twice.
         """
         batch = len(names)
         ids = self.spellings[names[..., 0].long()]  # (batch, names, spelled)
@@ -89,4 +95,4 @@ class NamePointer(nn.Module):
         scores = scores.masked_fill(~usable, -torch.inf)
         nothing = self.nothing.float().expand(*scores.shape[:-1], 1)
         weights = torch.cat([scores, nothing], -1).softmax(-1)[..., :-1]
-        return weights * STRENGTH * self.gate.float(), ids.clamp(min=0).view(batch, -1)
+        return weights, ids.clamp(min=0).view(batch, -1)

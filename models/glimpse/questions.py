@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from models.glimpse import lexicon
 from models.glimpse.data import Record
@@ -75,9 +75,9 @@ class QuestionMaker:
         for thing in rng.choices(self._things, weights, k=60):
             present = any(mentioned[w] for w in thing.words)
             if want and present:
-                return _is_there(thing.name, True, rng)
+                return _is_there(thing.name, True, rng, thing.words)
             if not want and not present and not any(mentioned[w] for w in thing.unsure):
-                return _is_there(thing.name, False, rng)
+                return _is_there(thing.name, False, rng, thing.words)
         return None
 
     def object_presence(self, record: Record, rng: random.Random) -> Task | None:
@@ -88,7 +88,7 @@ class QuestionMaker:
             name, truth = rng.choices(list(self._objects), list(self._objects.values()))[0], False
             if any(name in h or h in name for h in here):
                 return None
-        return _is_there(with_article(plain_name(name)), truth, rng)
+        return _is_there(with_article(plain_name(name)), truth, rng, {plain_name(name)})
 
     def label_check(self, record: Record, rng: random.Random) -> Task | None:
         truth = rng.random() < 0.5
@@ -97,15 +97,16 @@ class QuestionMaker:
             return None
         name = with_article(record.label if truth else rng.choice(others))
         answer = f"Yes, it is {name}." if truth else f"No, it is {with_article(record.label)}."
-        return Task("label check", f"Is this {name}?", (answer,))
+        return Task("label check", f"Is this {name}?", (answer,), names=said_names(record))
 
 
-def _is_there(name: str, truth: bool, rng: random.Random) -> Task:
+def _is_there(name: str, truth: bool, rng: random.Random, words: Collection[str]) -> Task:
     question = rng.choice(
         ("Is there {}?", "Is there {} in the picture?", "Can you see {}?", "Do you see {} here?")
     ).format(name)
     bare = name.removeprefix("a ").removeprefix("an ")
-    return Task("presence", question, (f"Yes, there is {name}." if truth else f"No, there is no {bare}.",))
+    answer = f"Yes, there is {name}." if truth else f"No, there is no {bare}."
+    return Task("presence", question, (answer,), names=tuple(sorted(words)), absent=not truth)
 
 
 def action(record: Record, rng: random.Random) -> Task | None:
@@ -135,7 +136,8 @@ def action(record: Record, rng: random.Random) -> Task | None:
         return Task(
             "action", f"Is the {beast} {verb}?", (f"Yes, it is {verb}." if truth else f"No, it is not {verb}.",)
         )
-    return Task("action", f"Is anyone {verb}?", (answer,))
+    forms = tuple(lexicon.ACTIONS[verb].split())
+    return Task("action", f"Is anyone {verb}?", (answer,), names=forms, absent=not truth)
 
 
 def colours_in(record: Record) -> dict[str, Counter[str]]:
@@ -287,14 +289,21 @@ def full_name(record: Record) -> str:
     return label if known else f"{label} {kind}"
 
 
+def said_names(record: Record) -> tuple[str, ...]:
+    """The label and its kind as names."""
+    return tuple(plain_name(name) for name in (record.label, record.kind) if name)
+
+
 def name_of(record: Record, rng: random.Random) -> Task:
     question = rng.choice(("What is this?", "What does the picture show?", "Name the main object."))
-    return Task("name", question, (f"This is {with_article(full_name(record))}.",))
+    answer = f"This is {with_article(full_name(record))}."
+    return Task("name", question, (answer,), names=said_names(record), copied=True)
 
 
 def place_of(record: Record, rng: random.Random) -> Task:
     question = rng.choice(("What kind of place is this?", "Where was this picture taken?"))
-    return Task("place", question, (f"This is {with_article(plain_name(record.place))}.",))
+    name = plain_name(record.place)
+    return Task("place", question, (f"This is {with_article(name)}.",), names=(name,), copied=True)
 
 
 def given(record: Record, rng: random.Random) -> Task:

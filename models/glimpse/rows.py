@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.glimpse.scene_questions import mentions
-from models.glimpse.scenes import Scene
+from models.glimpse.scenes import Scene, Shape
 from models.glimpse.tasks import Task
 from models.seeing.prompt import DEFAULT_SYSTEM
 
@@ -39,10 +39,19 @@ def system_part(text: str) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """While the token at `index` is read, the attention belongs on `cells` (numbers of cells of the feature map)."""
+    """While the token at `index` is read, the attention belongs on certain memory tokens.
+
+    Attributes:
+        cells: numbers of cells of the feature map.
+        names: names whose tokens it belongs on, where they are among the likely ones.
+        absent: there is nothing to be found: it belongs on the token of the whole. With `names`: unless the memory
+            takes one of them for likely.
+    """
 
     index: int
-    cells: tuple[int, ...]
+    cells: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class Row:
         header: how many tokens come before the picture.
         sources, targets, weights: at which index which token is to be predicted, and how much that counts.
         looks: where some of the tokens should look.
+        copied: which targets can be copied from the names.
     """
 
     tokens: np.ndarray
@@ -66,6 +76,7 @@ class Row:
     targets: np.ndarray
     weights: np.ndarray
     looks: tuple[Look, ...] = ()
+    copied: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     @property
     def keys(self) -> list[bytes]:
@@ -123,17 +134,15 @@ def pack(
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False).input_ids
 
-    def named(text: str) -> list[tuple[int, int, tuple[int, ...]]]:
-        """(first token, last token, cells) of every shape that `text` names."""
-        if scene is None:
+    def named(text: str) -> list[tuple[int, int, Look]]:
+        """(first token, last token, where to look) of everything in `text` that names shapes."""
+        if scene is None or not (found := mentions(scene, text)):
             return []
         spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
-        return [
-            (_covering(spans, start), _covering(spans, end - 1), cells_of(item.box, side))
-            for start, end, item in mentions(scene, text)
-        ]
+        return [(_covering(spans, start), _covering(spans, end - 1), _at(items, side)) for start, end, items in found]
 
     looks: list[Look] = []
+    copied: list[bool] = []
     head = encode((system_part(system) if system else "") + TURN)
     tokens, positions, parts, parents = list(head), list(range(len(head))), [0] * len(head), [-1]
     sources: list[int] = []
@@ -148,7 +157,12 @@ def pack(
         positions += range(start, start + len(question))
         parts += [asked] * len(question)
         last = len(tokens) - 1
-        looks += [Look(last + 1 - len(question) + end, cells) for _, end, cells in named(asking)]
+        meant = named(asking)
+        looks += [replace(look, index=last + 1 - len(question) + end) for _, end, look in meant if look.cells]
+        if len(meant) == 1:  # what the answer depends on
+            looks.append(replace(meant[0][2], index=last))
+        elif task.names:
+            looks.append(Look(last, names=task.names, absent=task.absent))
         for number, answer in enumerate(task.answers):
             said = encode(answer + END)
             parents.append(asked)
@@ -158,8 +172,15 @@ def pack(
             parts += [len(parents) - 1] * (len(said) - 1)
             sources += [last, *range(first, first + len(said) - 1)]
             targets += said
-            # The state that predicts a shape's name should look at it already.
-            looks += [Look(last if begin == 0 else first + begin - 1, cells) for begin, _, cells in named(answer + END)]
+            states = [last, *range(first, first + len(said) - 1)]
+            if task.copied:
+                looks += [Look(state, names=task.names) for state in states[1:]]
+            copied += [task.copied] * len(said)
+            meant = [m for m in named(answer + END) if m[2].cells]
+            for begin, end, look in meant:
+                # The state that predicts a shape's name should look at it already; about one shape, to the end.
+                through = len(said) if len(meant) == 1 else end + 1
+                looks += [replace(look, index=state) for state in states[begin:through]]
             counts = task.weights[number] if task.weights else 1.0
             weights += [counts * (1.0 if task.kind == "caption" else question_weight)] * len(said)
             if answer.split(",")[0].rstrip(".") in DECISIONS:
@@ -167,8 +188,14 @@ def pack(
     return Row(
         np.array(tokens), np.array(positions), np.array(parts), tuple(parents), len(head),
         np.array(sources, dtype=np.int64), np.array(targets, dtype=np.int64), np.array(weights, dtype=np.float32),
-        tuple(looks),
+        tuple(looks), np.array(copied, dtype=bool),
     )  # fmt: skip
+
+
+def _at(items: Sequence[Shape], side: int) -> Look:
+    """Where shapes are; where there are none, that they are absent."""
+    cells = {cell for item in items for cell in cells_of(item.box, side)}
+    return Look(0, cells=tuple(sorted(cells)), absent=not cells)
 
 
 def _covering(spans: Sequence[tuple[int, int]], place: int) -> int:
@@ -196,7 +223,8 @@ class Batch:
         mask: (rows, 1, length, length), 0 where a token may look, the type's minimum where not.
         sighted: bool (rows, length), tokens that come after the picture.
         sources: indices into rows · length; targets, weights: as in `Row`, all rows one after the other.
-        looks: (n, 2), row and index of the tokens that should look at certain cells; cells: bool (n, cells), which.
+        looks: (n, 2), row and index of the tokens that should look somewhere; the rows' looks say where.
+        copied: bool, as in `Row`, all rows one after the other.
         rows: what was joined.
     """
 
@@ -208,12 +236,12 @@ class Batch:
     targets: Tensor
     weights: Tensor
     looks: Tensor
-    cells: Tensor
+    copied: Tensor
     rows: tuple[Row, ...]
 
 
-def collate(rows: Sequence[Row], dtype: torch.dtype, side: int = 9) -> Batch:
-    """Pads rows on the right and joins them; `side` as in `pack`."""
+def collate(rows: Sequence[Row], dtype: torch.dtype) -> Batch:
+    """Pads rows on the right and joins them."""
     length = max(len(r.tokens) for r in rows)
     tokens = torch.zeros(len(rows), length, dtype=torch.long)
     positions = torch.zeros(len(rows), length, dtype=torch.long)
@@ -226,9 +254,6 @@ def collate(rows: Sequence[Row], dtype: torch.dtype, side: int = 9) -> Batch:
         sees[i, :size, :size] = torch.from_numpy(row.sees())
         sighted[i, row.header : size] = True
     looks = [(i, look) for i, row in enumerate(rows) for look in row.looks]
-    cells = torch.zeros(len(looks), side * side, dtype=torch.bool)
-    for place, (_, look) in enumerate(looks):
-        cells[place, list(look.cells)] = True
     mask = torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)[:, None]
     return Batch(
         tokens,
@@ -239,6 +264,6 @@ def collate(rows: Sequence[Row], dtype: torch.dtype, side: int = 9) -> Batch:
         torch.cat([torch.from_numpy(r.targets) for r in rows]),
         torch.cat([torch.from_numpy(r.weights) for r in rows]),
         torch.tensor([(i, look.index) for i, look in looks], dtype=torch.long).view(-1, 2),
-        cells,
+        torch.cat([torch.from_numpy(r.copied) for r in rows]),
         tuple(rows),
     )

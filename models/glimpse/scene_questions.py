@@ -60,16 +60,19 @@ def scene_question(scene: Scene, kind: str, rng: random.Random) -> tuple[str, st
     return MAKERS[kind](scene, rng)
 
 
-_MENTION = re.compile(rf"\b(?:({'|'.join(COLOURS)}) )?({'|'.join(SHAPES)})\b")
+_SHAPES = "|".join(f"{plural(s)}|{s}" for s in SHAPES)
+_MENTION = re.compile(rf"\b(?:({'|'.join(COLOURS)}) )?({_SHAPES})\b|\bwhat shape is ({'|'.join(COLOURS)})\b")
+_SINGULAR = {plural(s): s for s in SHAPES}
 
 
-def mentions(scene: Scene, text: str) -> list[tuple[int, int, Shape]]:
-    """(first character, end, shape) of every name in `text` that fits one shape of the scene alone: where to look."""
+def mentions(scene: Scene, text: str) -> list[tuple[int, int, tuple[Shape, ...]]]:
+    """(first character, end, shapes) of everything in `text` that names shapes: what it means, nothing where absent."""
     found = []
     for match in _MENTION.finditer(text.lower()):
-        fit = [s for s in scene.shapes if s.shape == match[2] and match[1] in (None, s.colour)]
-        if len(fit) == 1:
-            found.append((match.start(2), match.end(2), fit[0]))
+        number = 2 if match[2] else 3
+        colour, shape = (match[1], _SINGULAR.get(match[2], match[2])) if match[2] else (match[3], None)
+        fit = tuple(s for s in scene.shapes if shape in (None, s.shape) and colour in (None, s.colour))
+        found.append((match.start(number), match.end(number), fit))
     return found
 
 

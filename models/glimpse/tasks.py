@@ -19,15 +19,22 @@ CAPTION_PROMPTS = (
 
 @dataclass(frozen=True)
 class Task:
-    """One question with one or more answers to learn. `kind` names the skill.
+    """One question with one or more answers to learn.
 
-    `weights`, where given, says how much each answer counts: less than nothing for one to be unlearned.
+    Attributes:
+        kind: names the skill.
+        weights: where given, how much each answer counts: less than nothing for one to be unlearned.
+        names: names that the answer depends on; with `absent`, that it would depend on if they were there.
+        copied: whether the answer is one of these names.
     """
 
     kind: str
     question: str
     answers: tuple[str, ...]
     weights: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
+    absent: bool = False
+    copied: bool = False
 
 
 def clean_caption(text: str) -> str:

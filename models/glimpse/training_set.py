@@ -124,7 +124,7 @@ class TrainingSet:
         rows, looked = zip(*(self.row(r, epoch, (captions or {}).get(r.name)) for r in records), strict=True)
         kept = [i for i, row in enumerate(rows) if len(row.targets)]
         return Example(
-            collate([rows[i] for i in kept], self._dtype, self._side),
+            collate([rows[i] for i in kept], self._dtype),
             torch.stack([looked[i].features for i in kept]),
             torch.stack([looked[i].labels for i in kept]),
             torch.stack([looked[i].probabilities for i in kept]),
