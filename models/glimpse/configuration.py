@@ -47,7 +47,7 @@ class GlimpseConfig(PretrainedConfig):
         name_tokens: int = 16,
         spelled: int = 6,
         pointer_size: int = 128,
-        pointing_blocks: list[int] | tuple[int, ...] = (1, 2),
+        pointing_blocks: list[int] | tuple[int, ...] = (1, 2, 3),
         memory_size: int = 384,
         memory_layers: int = 2,
         memory_heads: int = 6,

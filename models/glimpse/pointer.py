@@ -24,6 +24,7 @@ class NamePointer(nn.Module):
     """
 
     spellings: Tensor
+    centre: Tensor
 
     def __init__(self, config: GlimpseConfig) -> None:
         super().__init__()
@@ -31,6 +32,8 @@ class NamePointer(nn.Module):
         known = len(config.labels) + len(config.names)
         self.labels = len(config.labels)
         self.register_buffer("spellings", torch.full((known, config.spelled), -1), persistent=False)
+        # Embeddings lie far from zero, all on the same side: against their mean they differ more.
+        self.register_buffer("centre", torch.zeros(width), persistent=False)
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.query = nn.Linear(width, size, bias=False)
         self.key = nn.Linear(width, size, bias=False)
@@ -40,13 +43,13 @@ class NamePointer(nn.Module):
         self.probability = nn.Parameter(torch.zeros(2, size))
         self.kind = nn.Parameter(torch.zeros(2, size))
         self.bias = nn.Linear(2, 2)
-        self.nothing = nn.Parameter(torch.full((1,), 4.0))
+        self.nothing = nn.Parameter(torch.full((1,), 5.0))
         self.gate = nn.Parameter(torch.zeros(1))
 
     def start(self) -> None:
         """Untrained: what the model is about to say anyway, and what continues the name that it began."""
         # With equal random projections the score of two equal vectors is `score`, and about zero for unlike ones.
-        for one, other, score in ((self.query, self.key, 24.0), (self.last_query, self.last_key, 7.0)):
+        for one, other, score in ((self.query, self.key, 1.0), (self.last_query, self.last_key, 4.0)):
             nn.init.normal_(one.weight, std=(score / one.weight.numel()) ** 0.5)
             with torch.no_grad():
                 other.weight.copy_(one.weight)
@@ -78,15 +81,15 @@ class NamePointer(nn.Module):
         ids = self.spellings[names[..., 0].long()]  # (batch, names, spelled)
         kind = self.query.weight.dtype
         before = torch.cat([torch.full_like(ids[..., :1], -1), ids[..., :-1]], -1)
-        key = self.key(self.norm(functional.embedding(ids.clamp(min=0), table).to(kind)))
-        previous = self.last_key(self.norm(functional.embedding(before.clamp(min=0), table).to(kind)))
+        key = self.key(self._distinct(functional.embedding(ids.clamp(min=0), table)))
+        previous = self.last_key(self._distinct(functional.embedding(before.clamp(min=0), table)))
         key = key + torch.where((before < 0)[..., None], self.first, previous)
         sure = torch.stack([names[..., 1], (names[..., 1] + 1e-3).log() / 4], -1).to(kind)
         learned = (names[..., 0] >= self.labels).long()
         key = key + (sure @ self.probability + self.kind[learned])[:, :, None]
         key = key.view(batch, -1, key.shape[-1])
         favour = self.bias(sure).gather(-1, learned[..., None])  # (batch, names, 1)
-        query = self.query(self.norm(hidden.to(kind))) + self.last_query(self.norm(last.to(kind)))
+        query = self.query(self.norm(hidden.to(kind))) + self.last_query(self._distinct(last))
         scores = (query @ key.transpose(-1, -2)).float()
         scores = scores + favour.expand(-1, -1, ids.shape[-1]).reshape(batch, 1, -1).float()
         usable = (ids >= 0).view(batch, 1, -1)
@@ -96,3 +99,8 @@ class NamePointer(nn.Module):
         nothing = self.nothing.float().expand(*scores.shape[:-1], 1)
         weights = torch.cat([scores, nothing], -1).softmax(-1)[..., :-1]
         return weights, ids.clamp(min=0).view(batch, -1)
+
+    def _distinct(self, embeddings: Tensor) -> Tensor:
+        """Embeddings of tokens, against their common centre, at one length."""
+        kind = self.query.weight.dtype
+        return self.norm(embeddings.to(kind) - self.centre.to(kind))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +25,8 @@ def start_adapter(model: GlimpseForConditionalGeneration) -> None:
             std = 0.02 if "position" in name or "index" in name else parameter.shape[1] ** -0.5
             nn.init.normal_(parameter, std=std)
     nn.init.zeros_(model.memory.picture_index)
+    with torch.no_grad():
+        model.memory.positions[:-1] = coordinates(model.config.grid, model.config.memory_size)
     model.pointer.start()
     layers = cast("list[Any]", model.language_model.model.layers)
     with torch.no_grad():
@@ -32,10 +35,19 @@ def start_adapter(model: GlimpseForConditionalGeneration) -> None:
             block.ffn_norm.weight.copy_(layers[index].post_attention_layernorm.weight)
 
 
+def coordinates(side: int, size: int) -> torch.Tensor:
+    """Places of cells that differ clearly and smoothly, (cells, size): sines of row and column in random directions."""
+    row, column = (x.flatten() for x in torch.meshgrid(*[torch.linspace(-1, 1, side)] * 2, indexing="ij"))
+    waves = [f(x * k * math.pi / 2) for x in (row, column) for k in (1, 2, 3) for f in (torch.sin, torch.cos)]
+    directions = torch.randn(len(waves), size) / len(waves) ** 0.5
+    return torch.stack(waves, 1) @ directions
+
+
 def embed_names(model: GlimpseForConditionalGeneration, tokenizer: Any) -> None:
     """Fills in what labels and names are made of: their tokens, and the mean of the tokens' embeddings."""
     table = cast(nn.Embedding, model.get_input_embeddings()).weight.detach()
     spelled = model.config.spelled
+    model.pointer.centre.copy_(table.float().mean(0))
     for row, name in enumerate([*model.config.labels, *model.config.names]):
         ids = torch.tensor(tokenizer(" " + name.lower(), add_special_tokens=False).input_ids)
         model.memory.name_embeddings[row] = table[ids].float().mean(0).to(model.memory.name_embeddings)

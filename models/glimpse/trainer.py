@@ -63,7 +63,7 @@ class TrainingOptions:
     looking: float = 0.3
     naming: float = 0.03
     average: float = 0.995
-    memory_rate: float = 0.3
+    memory_rate: float = 0.5
     looks: float = 6.0
     drawn: int = 6000
     flips: bool = True
