@@ -12,6 +12,10 @@ from models.glimpse.configuration import GlimpseConfig
 STRENGTH = 60.0
 
 
+# The score of a token whose query is its key, before training.
+EQUAL = 5.0
+
+
 class NamePointer(nn.Module):
     """Copies the tokens of likely labels and names into the answer (a pointer, See et al. 2017, arXiv:1704.04368).
 
@@ -48,9 +52,9 @@ class NamePointer(nn.Module):
 
     def start(self) -> None:
         """Untrained: what the model is about to say anyway, and what continues the name that it began."""
-        # With equal random projections the score of two equal vectors is `score`, and about zero for unlike ones.
-        for one, other, score in ((self.query, self.key, 1.0), (self.last_query, self.last_key, 4.0)):
-            nn.init.normal_(one.weight, std=(score / one.weight.numel()) ** 0.5)
+        # Under equal random projections equal vectors score `EQUAL`, and unlike ones about zero.
+        for one, other in ((self.query, self.key), (self.last_query, self.last_key)):
+            nn.init.normal_(one.weight, std=one.in_features**-0.5)
             with torch.no_grad():
                 other.weight.copy_(one.weight)
         nn.init.zeros_(self.bias.weight)
@@ -90,7 +94,7 @@ class NamePointer(nn.Module):
         key = key.view(batch, -1, key.shape[-1])
         favour = self.bias(sure).gather(-1, learned[..., None])  # (batch, names, 1)
         query = self.query(self.norm(hidden.to(kind))) + self.last_query(self._distinct(last))
-        scores = (query @ key.transpose(-1, -2)).float()
+        scores = (query @ key.transpose(-1, -2)).float() * (EQUAL / key.shape[-1])
         scores = scores + favour.expand(-1, -1, ids.shape[-1]).reshape(batch, 1, -1).float()
         usable = (ids >= 0).view(batch, 1, -1)
         if visible is not None:

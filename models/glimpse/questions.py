@@ -52,7 +52,7 @@ class QuestionMaker:
     def _makers(self, record: Record) -> list[Callable[[Record, random.Random], Task | None]]:
         makers: list[Callable[[Record, random.Random], Task | None]] = []
         if record.captions:
-            makers += [self.presence] * 6 + [action] * 2 + [colour] * 3 + [colour_check] * 2
+            makers += [self.presence] * 10 + [action] * 2 + [colour] * 3 + [colour_check] * 2
             makers += [count_of] * 2 + [doing] * 2 + [who, where, not_shown]
         if record.label:
             makers += [name_of] * 2 + [self.label_check]

@@ -11,6 +11,7 @@ from models.glimpse.scenes import COLOURS, SHAPES, Scene, Shape
 NUMBER_NAMES = ("no", "one", "two", "three", "four", "five")
 PLURALS = {"cross": "crosses"}
 KINDS = ("colour", "shape", "count", "position", "compare", "presence", "describe")
+TAUGHT = (*KINDS, "position", "position", "presence")  # what is harder to learn comes more often
 
 
 def plural(shape: str) -> str:
@@ -48,7 +49,7 @@ def scene_questions(scene: Scene, rng: random.Random, count: int) -> list[tuple[
     for _ in range(count * 6):
         if len(found) >= count:
             break
-        kind = rng.choice(KINDS)
+        kind = rng.choice(TAUGHT)
         made = MAKERS[kind](scene, rng)
         if made is not None:
             found.setdefault(made[0], (kind, *made))
