@@ -49,6 +49,7 @@ class NamePointer(nn.Module):
         self.bias = nn.Linear(2, 2)
         self.nothing = nn.Parameter(torch.full((1,), 5.0))
         self.gate = nn.Parameter(torch.zeros(1))
+        self.instead = nn.Linear(width, 1, bias=False)  # when rather nothing is to be copied
 
     def start(self) -> None:
         """Untrained: what the model is about to say anyway, and what continues the name that it began."""
@@ -57,6 +58,7 @@ class NamePointer(nn.Module):
             nn.init.normal_(one.weight, std=one.in_features**-0.5)
             with torch.no_grad():
                 other.weight.copy_(one.weight)
+        nn.init.zeros_(self.instead.weight)
         nn.init.zeros_(self.bias.weight)
         nn.init.zeros_(self.bias.bias)
 
@@ -100,7 +102,7 @@ class NamePointer(nn.Module):
         if visible is not None:
             usable = usable & visible.repeat_interleave(ids.shape[-1], -1)
         scores = scores.masked_fill(~usable, -torch.inf)
-        nothing = self.nothing.float().expand(*scores.shape[:-1], 1)
+        nothing = self.nothing.float() + self.instead(self.norm(hidden.to(kind))).float()
         weights = torch.cat([scores, nothing], -1).softmax(-1)[..., :-1]
         return weights, ids.clamp(min=0).view(batch, -1)
 

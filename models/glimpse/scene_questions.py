@@ -11,7 +11,7 @@ from models.glimpse.scenes import COLOURS, SHAPES, Scene, Shape
 NUMBER_NAMES = ("no", "one", "two", "three", "four", "five")
 PLURALS = {"cross": "crosses"}
 KINDS = ("colour", "shape", "count", "position", "compare", "presence", "describe")
-TAUGHT = (*KINDS, "position", "position", "presence")  # what is harder to learn comes more often
+TAUGHT = (*KINDS, "count", "presence", "position", "position", "position")  # what is harder to learn comes more often
 
 
 def plural(shape: str) -> str:

@@ -22,7 +22,7 @@ from models.glimpse.tasks import Task, caption_task, reading_tasks
 QUESTIONS = {DRAWN: 5, "web2k": 0, "nlvr": 1}
 OTHER_QUESTIONS = 2
 # Of these sets an epoch takes only so many pictures, others every time.
-PER_EPOCH = {DRAWN: 2000, "places_objects": 300, "nlvr": 400, "daquar": 300, "web2k": 300}
+PER_EPOCH = {DRAWN: 3000, "places_objects": 300, "nlvr": 400, "daquar": 300, "web2k": 300}
 SYSTEM_SHARE, READING_SHARE = 0.1, 0.06
 LENGTH_POOL = 12  # batches whose rows are sorted by length together, so that little is padded
 
