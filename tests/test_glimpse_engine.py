@@ -121,6 +121,20 @@ def test_seen_pictures_say_what_size_the_model_took(engine):
     assert (seen.model_size, seen.original_size, seen.source) == ((96, 96), (40, 30), "green.png")
 
 
+def test_likely_names_are_shown_as_words_that_fit(engine, monkeypatch):
+    seen = engine.model.remember(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))
+    names = seen.names.clone()
+    names[0, 2:] = torch.tensor([[4.0, 0.8], [5.0, 0.3]])
+    monkeypatch.setattr(engine.model, "remember", lambda *a: seen._replace(names=names))
+    evidence = engine.look([asks("x", picture("purple"))])[0].evidence
+    assert [(e.kind, e.text, round(e.confidence, 2)) for e in evidence if e.kind == "word"] == [("word", "blue", 0.8)]
+
+
+def test_a_question_in_another_script_is_refused(engine):
+    with pytest.raises(BadInput, match="Chinese"):
+        said(engine, asks("这是什么？", picture("red")))
+
+
 def test_attention_is_given_for_every_token_and_picture_and_sums_to_one(engine):
     found = engine.explain([asks("What?", picture("green"), picture("blue"))], "Red")
     assert [f.text for f in found] == ["R", "R", "e", "e", "d", "d"]
