@@ -99,6 +99,14 @@ def test_read_text_stands_before_the_question(engine):
     assert engine.look([asks("x", picture("red"))])[0].evidence[0] == Evidence("text", "STOP", 0.9, (0, 0, 1, 1))
 
 
+def test_a_stray_word_is_told_only_when_text_is_asked_for(engine):
+    assert "STOP" not in engine._text([asks("What is this?", picture("red"))])
+    talk = [asks("What is this?", picture("red")), Message.of_text("assistant", "A sign."), asks("What does it say?")]
+    text = engine._text(talk)
+    assert text.count("STOP") == 1
+    assert text.index("A sign.") < text.index("STOP")
+
+
 def test_pictures_take_no_tokens(engine):
     assert engine.count_tokens([asks("Hi", picture("green"), picture("blue"))]) == engine.count_tokens(
         [asks("Hi", picture("green"))]

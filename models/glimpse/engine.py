@@ -25,7 +25,7 @@ from models.interfaces import Evidence, GenerationOptions, SeenPicture, TextDelt
 from models.seeing.evidence import EvidenceCollector
 from models.seeing.generation import Decoder, Prompt, TokenLoop
 from models.seeing.out_of_reach import refuse_other_scripts
-from models.seeing.prompt import DEFAULT_SYSTEM, answerable, clock, heard
+from models.seeing.prompt import DEFAULT_SYSTEM, answerable, asks_about_text, clock, heard
 from models.seeing.transformers_decoder import TransformersDecoder
 from models.streaming import CancelToken
 from models.types import AudioPart, Message, Picture, TextPart, VideoPart
@@ -33,6 +33,8 @@ from models.weights import OnProgress
 
 NAME = "glimpse"
 KEPT_PICTURES = 64
+# Letters and digits from which a picture is rather something to read.
+MUCH_TEXT = 12
 # What is shown of the names: enough to say what the picture is about, none that is likelier wrong than right.
 MOST_WORDS, LEAST_PROBABILITY = 8, 0.5
 END_OF_TURN = "<|im_end|>"
@@ -196,8 +198,12 @@ class GlimpseEngine:
         """The chat as text with a mark for every picture, open for the answer."""
         seen = {s.digest: s for s in self.look(messages)}
         chat: list[dict[str, Any]] = []
+        earlier: tuple[Picture, ...] = ()
         for message in messages:
-            words = _harmless("\n".join(_lines(message, seen)))
+            asked = message.role == "user" and asks_about_text(message.text)
+            earlier = message.pictures or earlier
+            read = earlier if message.pictures or asked else ()
+            words = _harmless("\n".join(_lines(message, read, asked, seen)))
             marks = [{"type": "image"} for _ in message.pictures]
             chat.append({"role": message.role, "content": [*marks, {"type": "text", "text": words}]})
         if not seen and (not chat or chat[0]["role"] != "system"):
@@ -212,14 +218,17 @@ def _harmless(text: str) -> str:
     return text
 
 
-def _lines(message: Message, seen: dict[str, SeenPicture]) -> Iterator[str]:
-    """The lines of a message: what was read in its pictures, what was heard, then the text."""
-    if not message.parts or all(isinstance(p, TextPart) for p in message.parts):
+def _lines(message: Message, pictures: Sequence[Picture], asked: bool, seen: dict[str, SeenPicture]) -> Iterator[str]:
+    """The lines of a message: what was read in the pictures, what was heard, then the text.
+
+    What was read is told where it is asked for, or is long: a stray word would become the answer to any question.
+    """
+    if not pictures and all(isinstance(p, TextPart) for p in message.parts):
         yield answerable(message)
         return
-    for picture in message.pictures:
+    for picture in pictures:
         read = " ".join(e.text for e in seen[picture.digest].evidence if e.kind == "text")
-        if read:
+        if sum(c.isalnum() for c in read) >= (1 if asked else MUCH_TEXT):
             at = f"At {clock(picture.time)}: " if picture.time is not None else ""
             yield at + text_note(read[:600])
     for part in message.parts:

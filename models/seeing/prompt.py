@@ -133,6 +133,11 @@ def _points_at_a_picture(question: str) -> bool:
     return bool(_words(question) & (_ABOUT_TEXT | _ABOUT_COLOUR | _ABOUT_PICTURES))
 
 
+def asks_about_text(question: str) -> bool:
+    """Whether a question is about words in a picture."""
+    return bool(_words(question) & _ABOUT_TEXT)
+
+
 def _words(text: str) -> set[str]:
     return set(re.findall(r"[a-z]+", text.lower()))
 
