@@ -10,8 +10,9 @@ from models.glimpse.data import Record
 from models.glimpse.features import Looked
 from models.glimpse.losses import Shares, row_loss, wanted_memory
 from models.glimpse.lower_states import LowerStates
+from models.glimpse.packing import pack
 from models.glimpse.rewarding import CaptionReward, advantages, sample_captions
-from models.glimpse.rows import REPLY, collate, pack
+from models.glimpse.rows import REPLY, collate
 from models.glimpse.scene_questions import mentions
 from models.glimpse.scenes import Scene, Shape
 from models.glimpse.tasks import Task

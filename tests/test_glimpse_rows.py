@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from models.glimpse.losses import Shares, Vocabulary, row_loss
-from models.glimpse.rows import END, REPLY, TURN, collate, pack, system_part
+from models.glimpse.packing import pack
+from models.glimpse.rows import END, REPLY, TURN, collate, system_part
 from models.glimpse.tasks import Task
 from models.glimpse.training_set import Example
 from tests.glimpse_tiny import tiny_glimpse, tiny_tokenizer

@@ -294,27 +294,19 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         visible = None
         if picture_keys_values is not None and picture_starts is not None:
             visible = self.visible_memory(picture_starts, indices)
-        mask = create_causal_mask(
-            config=text_config,
-            inputs_embeds=embeds,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            position_ids=position_ids,
-        )
+        mask: Any = create_causal_mask(
+            config=text_config, inputs_embeds=embeds, attention_mask=attention_mask,
+            past_key_values=past_key_values, position_ids=position_ids,
+        )  # fmt: skip
         attentions: list[Tensor] | None = [] if output_cross_attentions else None
         hidden = self.run_layers(
-            embeds,
-            cast("Tensor | None", mask),
-            position_ids,
-            keys_values=picture_keys_values,
-            visible=visible,
-            cache=past_key_values,
+            embeds, mask, position_ids, keys_values=picture_keys_values, visible=visible, cache=past_key_values,
             attentions=attentions,
-        )
+        )  # fmt: skip
         hidden = self.language_model.model.norm(hidden)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         hidden = hidden if kept == slice(0, None) else hidden[:, kept]
-        logits = self.language_model.lm_head(hidden)
+        logits = cast(Tensor, self.language_model.lm_head(hidden))
         if picture_names is not None and picture_starts is not None and picture_names.shape[1]:
             extra, tokens = self.point(hidden, embeds[:, kept], picture_names, picture_starts, indices[kept])
             logits = logits.scatter_add(-1, tokens[:, None].expand_as(extra), extra.to(logits.dtype))

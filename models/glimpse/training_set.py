@@ -14,8 +14,9 @@ from torch import Tensor
 from models.glimpse.data import DRAWN, Record
 from models.glimpse.features import PLAIN, FeatureStore, Looked, is_mirrored
 from models.glimpse.naming import NameTargets, NameTeacher
+from models.glimpse.packing import pack
 from models.glimpse.questions import QuestionMaker
-from models.glimpse.rows import SYSTEMS, Batch, Row, collate, pack
+from models.glimpse.rows import SYSTEMS, Batch, Row, collate
 from models.glimpse.tasks import Task, caption_task, reading_tasks
 
 # Questions per look at a picture, by set; captions come on top.
