@@ -48,8 +48,11 @@ def embed_names(model: GlimpseForConditionalGeneration, tokenizer: Any) -> None:
     table = cast(nn.Embedding, model.get_input_embeddings()).weight.detach()
     spelled = model.config.spelled
     model.pointer.centre.copy_(table.float().mean(0))
-    for row, name in enumerate([*model.config.labels, *model.config.names]):
-        ids = torch.tensor(tokenizer(" " + name.lower(), add_special_tokens=False).input_ids)
+    names = [" " + name.lower() for name in (*model.config.labels, *model.config.names)]
+    if not names:
+        return
+    for row, tokens in enumerate(tokenizer(names, add_special_tokens=False).input_ids):
+        ids = torch.tensor(tokens)
         model.memory.name_embeddings[row] = table[ids].float().mean(0).to(model.memory.name_embeddings)
         model.pointer.spellings[row, : min(spelled, len(ids))] = ids[:spelled]
 
