@@ -74,6 +74,17 @@ def test_features_are_kept_and_found_again(folder, store):
         again.get(record, "crop1")
 
 
+def test_one_picture_can_be_in_two_splits(folder, tmp_path):
+    pictures, store = PictureFolder(folder), FeatureStore(tmp_path, cells=9, size=12, top=2)
+    train = [Record(f"mine:{i}.png", "mine", "train") for i in range(3)]
+    dev = [Record("mine:2.png", "mine", "dev")]
+    for records in (dev, train):
+        store.add(records, PLAIN, pictures, TinyVision(), 96)
+    assert torch.equal(store.get(dev[0]).features, store.get(train[2]).features)
+    assert store.views(train[0]) == [PLAIN]
+    assert store.views(Record("mine:0.png", "mine", "dev")) == []
+
+
 def test_views_mirror_and_crop():
     image = Image.new("RGB", (10, 10), "white")
     image.putpixel((0, 0), (255, 0, 0))

@@ -66,7 +66,9 @@ class FeatureStore:
         self.cells, self.size, self.top = cells, size, top
         self._maps: dict[str, np.ndarray] = {}
         self._heads: dict[str, dict[str, object]] = {}
+        # By file and picture: one picture can be in several splits, on lines of their own.
         self._rows: dict[tuple[str, str], int] = {}
+        self._ready: set[tuple[str, str]] = set()
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(folder.glob("*.json")):
             self._open(file.stem)
@@ -77,22 +79,23 @@ class FeatureStore:
         shape = (head["pictures"], self.cells, self.size)
         self._maps[key] = np.memmap(self.folder / f"{key}.bf16", dtype=np.int16, mode="r", shape=shape)
         self._heads[key] = head
-        self._rows.update({(name, view): i for i, name in enumerate(head["names"])})
+        self._rows.update({(key, name): i for i, name in enumerate(head["names"])})
+        self._ready.update((name, view) for name in head["names"])
 
     def __contains__(self, key: tuple[str, str]) -> bool:
         """Whether (picture's name, view) is ready."""
-        return key in self._rows
+        return key in self._ready
 
     def views(self, record: Record) -> list[str]:
         """The views that are ready for this picture."""
         prefix = f"{record.source}+{record.split}@"
         known = [key.removeprefix(prefix) for key in self._maps if key.startswith(prefix)]
-        return [v for v in sorted(known) if (record.name, v) in self._rows]
+        return [v for v in sorted(known) if (prefix + v, record.name) in self._rows]
 
     def get(self, record: Record, view: str = PLAIN) -> Looked:
         """What was seen. Raises `KeyError` when this view has not been computed."""
-        row = self._rows[record.name, view]
         key = f"{record.source}+{record.split}@{view}"
+        row = self._rows[key, record.name]
         head = self._heads[key]
         features = torch.from_numpy(np.array(self._maps[key][row])).view(torch.bfloat16)
         return Looked(features, torch.tensor(head["labels"][row]), torch.tensor(head["probabilities"][row]))  # type: ignore[index]
