@@ -56,6 +56,12 @@ class Seen(NamedTuple):
     logits: Tensor
 
 
+def sureness(names: Tensor) -> Tensor:
+    """How sure each of `names` (as in `Seen`) is, (…, 2): its probability, plain and on a logarithmic scale."""
+    probability = names[..., 1]
+    return torch.stack([probability, (probability + 1e-3).log() / 4], -1)
+
+
 class PictureMemory(nn.Module):
     """Turns what the vision encoder saw into memory tokens: features and decisions together.
 
@@ -138,7 +144,7 @@ class PictureMemory(nn.Module):
         """Tokens of labels and names; `names` as in `Seen`."""
         kind = self.project_name.weight.dtype
         embedded = functional.embedding(names[..., 0].long(), self.name_embeddings.to(kind))
-        sure = torch.stack([names[..., 1], (names[..., 1] + 1e-3).log() / 4], -1).to(kind)
+        sure = sureness(names).to(kind)
         of_labels = torch.arange(names.shape[1], device=names.device) < self.label_tokens
         whose = self.name_kind[of_labels.long()]
         return self.project_name(self.name_norm(embedded)) + sure @ self.name_probability + whose

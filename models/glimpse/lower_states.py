@@ -26,13 +26,13 @@ class LowerStates:
         self._model = model
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
         self._most, self._bytes = most_bytes, 0
-        self.asked = self.missed = 0
+        self.missed = 0  # nodes that had to be computed
 
     @torch.no_grad()
     def of(self, rows: Sequence[Row]) -> Tensor:
         """(rows, longest, width); zeros where a row is shorter."""
         keys = [row.keys for row in rows]
-        self._compute(rows, [{n for n, key in enumerate(own) if key not in self._kept} for own in keys])
+        self._compute(rows, keys)
         width = self._model.config.text_config.hidden_size
         states = torch.zeros(len(rows), max(len(r.tokens) for r in rows), width, dtype=self._model.dtype)
         for number, (row, own) in enumerate(zip(rows, keys, strict=True)):
@@ -44,11 +44,11 @@ class LowerStates:
             self._bytes -= oldest.nbytes
         return states
 
-    def _compute(self, rows: Sequence[Row], missing: Sequence[set[int]]) -> None:
-        """Fills in the missing nodes of every row."""
-        self.asked += sum(len(row.parents) for row in rows)
+    def _compute(self, rows: Sequence[Row], keys: Sequence[list[bytes]]) -> None:
+        """Fills in the missing nodes of every row; `keys` are the rows' own."""
+        missing = [{n for n, key in enumerate(own) if key not in self._kept} for own in keys]
         self.missed += sum(map(len, missing))
-        parts = [(row.only(nodes), row, nodes) for row, nodes in zip(rows, missing, strict=True) if nodes]
+        parts = [(r.only(nodes), own, nodes) for r, own, nodes in zip(rows, keys, missing, strict=True) if nodes]
         if not parts:
             return
         model = self._model
@@ -57,9 +57,9 @@ class LowerStates:
             model.get_input_embeddings()(batch.tokens), batch.mask, batch.positions,
             last=model.config.cross_attention_layers[0],
         )  # fmt: skip
-        for (part, row, nodes), states in zip(parts, hidden, strict=True):
-            keys = row.keys
-            for node in nodes - {n for n in nodes if keys[n] in self._kept}:
-                own = states[: len(part.tokens)][torch.from_numpy(part.parts == node)].clone()
-                self._kept[keys[node]] = own
-                self._bytes += own.nbytes
+        for (part, own, nodes), states in zip(parts, hidden, strict=True):
+            for node in nodes:
+                if own[node] not in self._kept:  # another row of the batch can have brought it
+                    kept = states[: len(part.tokens)][torch.from_numpy(part.parts == node)].clone()
+                    self._kept[own[node]] = kept
+                    self._bytes += kept.nbytes

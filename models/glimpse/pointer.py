@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.glimpse.configuration import GlimpseConfig
+from models.glimpse.fusion import sureness
 
 # What a gate of one adds to a logit: makes the gate learn as fast as the other gates although logits are large.
 STRENGTH = 60.0
-
-
 # The score of a token whose query is its key, before training.
 EQUAL = 5.0
 
@@ -90,7 +89,7 @@ class NamePointer(nn.Module):
         key = self.key(self._distinct(functional.embedding(ids.clamp(min=0), table)))
         previous = self.last_key(self._distinct(functional.embedding(before.clamp(min=0), table)))
         key = key + torch.where((before < 0)[..., None], self.first, previous)
-        sure = torch.stack([names[..., 1], (names[..., 1] + 1e-3).log() / 4], -1).to(kind)
+        sure = sureness(names).to(kind)
         learned = (names[..., 0] >= self.labels).long()
         key = key + (sure @ self.probability + self.kind[learned])[:, :, None]
         key = key.view(batch, -1, key.shape[-1])

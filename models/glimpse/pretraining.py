@@ -26,7 +26,6 @@ from models.glimpse.scenes import COLOURS, SHAPES, Scene
 log = logging.getLogger(__name__)
 
 MOST_SHAPES = 5  # in a drawn scene
-NOTHING_THERE = 0  # class of a cell without a shape; the shapes and colours follow
 
 
 @dataclass(frozen=True)
