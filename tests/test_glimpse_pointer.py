@@ -35,25 +35,26 @@ def test_an_untrained_pointer_adds_nothing():
 
 
 def test_every_token_of_a_likely_name_can_be_copied_and_no_other(pointer, table):
-    extra, tokens = pointer(torch.randn(1, 1, WIDTH), torch.randn(1, 1, WIDTH), NAMES, table)
+    extra, tokens = pointer(torch.randn(1, 1, WIDTH), torch.randn(1, 1, WIDTH), pointer.candidates(NAMES, table))
     copied = {t for t, e in zip(tokens[0].tolist(), extra[0, 0].tolist(), strict=True) if e > 0}
     assert copied == {10, 11, 13, 14}
 
 
 def test_a_name_that_was_begun_is_continued(pointer, table):
-    extra, tokens = pointer(torch.zeros(1, 1, WIDTH), table[None, None, 13], NAMES, table)
+    extra, tokens = pointer(torch.zeros(1, 1, WIDTH), table[None, None, 13], pointer.candidates(NAMES, table))
     assert tokens[0, extra[0, 0].argmax()] == 14
 
 
 def test_what_is_about_to_be_said_is_preferred(pointer, table):
-    extra, tokens = pointer(table[None, None, 11], torch.zeros(1, 1, WIDTH), NAMES, table)
+    extra, tokens = pointer(table[None, None, 11], torch.zeros(1, 1, WIDTH), pointer.candidates(NAMES, table))
     assert tokens[0, extra[0, 0].argmax()] == 11
 
 
 def test_names_of_pictures_that_cannot_be_seen_are_not_copied(pointer, table):
-    visible = torch.tensor([[[False, True]]])
-    extra, tokens = pointer(torch.randn(1, 1, WIDTH), torch.randn(1, 1, WIDTH), NAMES, table, visible)
+    visible, candidates = torch.tensor([[[False, True]]]), pointer.candidates(NAMES, table)
+    extra, tokens = pointer(torch.randn(1, 1, WIDTH), torch.randn(1, 1, WIDTH), candidates, visible)
     copied = {t for t, e in zip(tokens[0].tolist(), extra[0, 0].tolist(), strict=True) if e > 0}
     assert copied == {13, 14}
-    blind, _ = pointer(torch.randn(1, 1, WIDTH), torch.randn(1, 1, WIDTH), NAMES, table, torch.zeros(1, 1, 2).bool())
+    nothing = torch.zeros(1, 1, 2).bool()
+    blind, _ = pointer(torch.randn(1, 1, WIDTH), torch.randn(1, 1, WIDTH), candidates, nothing)
     assert not blind.any()

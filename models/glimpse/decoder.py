@@ -9,6 +9,7 @@ import torch
 
 from models.glimpse.fusion import GatedCrossAttention
 from models.glimpse.modeling import GlimpseForConditionalGeneration
+from models.glimpse.pointer import Candidates
 from models.seeing.llama_decoder import LlamaDecoder, Precision
 
 
@@ -30,7 +31,7 @@ class GlimpseDecoder(LlamaDecoder):
             )
         }
         self._pictures: torch.Tensor | None = None
-        self._names: torch.Tensor | None = None
+        self._candidates: Candidates | None = None
         self._starts: torch.Tensor | None = None
         self._visible: torch.Tensor | None = None
         super().__init__(language_model.config.to_dict(), language_model.state_dict(), precision)
@@ -38,7 +39,9 @@ class GlimpseDecoder(LlamaDecoder):
     def begin(self, keep: int, inputs: Mapping[str, Any]) -> None:
         super().begin(keep, {})
         self._pictures = inputs.get("picture_keys_values")
-        self._names = inputs.get("picture_names")
+        names = inputs.get("picture_names")
+        with torch.inference_mode():
+            self._candidates = self._model.candidates(names) if names is not None and names.shape[1] else None
         self._starts = inputs.get("picture_starts")
 
     @torch.inference_mode()
@@ -59,12 +62,12 @@ class GlimpseDecoder(LlamaDecoder):
 
     def _logits(self, tokens: Sequence[int], x: torch.Tensor) -> torch.Tensor:
         logits = super()._logits(tokens, x)
-        if self._names is None or self._starts is None or not self._names.shape[1]:
+        if self._candidates is None or self._starts is None:
             return logits
         language_model = self._model.language_model
         kind = language_model.model.norm.weight.dtype
         hidden = language_model.model.norm(x[None, -1:].to(kind))
         last = language_model.model.embed_tokens(torch.tensor([[tokens[-1]]]))
         position = torch.tensor([self._length - 1])
-        extra, ids = self._model.point(hidden, last, self._names, self._starts, position)
+        extra, ids = self._model.point(hidden, last, self._candidates, self._starts, position)
         return logits.scatter_add(0, ids[0], extra[0, 0])

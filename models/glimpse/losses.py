@@ -138,7 +138,7 @@ def _pointed(
     width = chosen.shape[-1]
     padded = chosen.new_zeros(len(counts), int(counts.max()), width).index_put((row, within), chosen)
     last = torch.zeros_like(padded).index_put((row, within), embeddings.flatten(0, 1)[batch.sources])
-    shares, tokens = model.pointer(padded, last, names, model.get_input_embeddings().weight)
+    shares, tokens = model.pointer(padded, last, model.candidates(names))
     return shares[row, within], tokens[row]
 
 

@@ -23,7 +23,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from models.glimpse.configuration import GlimpseConfig
 from models.glimpse.fusion import GatedCrossAttention, PictureMemory, Seen
-from models.glimpse.pointer import NamePointer
+from models.glimpse.pointer import Candidates, NamePointer
 from models.glimpse.starting import embed_names, start_adapter
 from models.glimpse.vision import VisionEncoder
 
@@ -218,12 +218,15 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """The same per memory token: bool (batch, text tokens, pictures · tokens per picture)."""
         return self.visible_pictures(picture_starts, positions).repeat_interleave(self.memory.tokens, -1)
 
-    def point(self, hidden: Tensor, last: Tensor, names: Tensor, picture_starts: Tensor, positions: Tensor) -> Any:
+    def candidates(self, names: Tensor) -> Candidates:
+        """What the pointer can copy of pictures with these names, (batch, names, 2)."""
+        return self.pointer.candidates(names, cast(nn.Embedding, self.get_input_embeddings()).weight)
+
+    def point(self, hidden: Tensor, last: Tensor, candidates: Candidates, starts: Tensor, positions: Tensor) -> Any:
         """What the pointer adds to which tokens' logits; `positions` are those of the tokens in `hidden`."""
-        own = names.shape[1] // picture_starts.shape[1]
-        visible = self.visible_pictures(picture_starts, positions).repeat_interleave(own, -1)
-        table = cast(nn.Embedding, self.get_input_embeddings()).weight
-        shares, tokens = self.pointer(hidden, last, names, table, visible)
+        own = self.config.label_tokens + self.config.name_tokens
+        visible = self.visible_pictures(starts, positions).repeat_interleave(own, -1)
+        shares, tokens = self.pointer(hidden, last, candidates, visible)
         return shares * self.pointer.strength, tokens
 
     # -- text ------------------------------------------------------------------------------------------------------
@@ -308,7 +311,9 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         hidden = hidden if kept == slice(0, None) else hidden[:, kept]
         logits = cast(Tensor, self.language_model.lm_head(hidden))
         if picture_names is not None and picture_starts is not None and picture_names.shape[1]:
-            extra, tokens = self.point(hidden, embeds[:, kept], picture_names, picture_starts, indices[kept])
+            extra, tokens = self.point(
+                hidden, embeds[:, kept], self.candidates(picture_names), picture_starts, indices[kept]
+            )
             logits = logits.scatter_add(-1, tokens[:, None].expand_as(extra), extra.to(logits.dtype))
         loss = None
         if labels is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,6 +15,14 @@ from models.glimpse.fusion import sureness
 STRENGTH = 60.0
 # The score of a token whose query is its key, before training.
 EQUAL = 5.0
+
+
+class Candidates(NamedTuple):
+    """What can be copied: keys (batch, n, pointer size), what favours each, and token ids (batch, n; -1 for none)."""
+
+    keys: Tensor
+    favour: Tensor
+    tokens: Tensor
 
 
 class NamePointer(nn.Module):
@@ -66,23 +76,13 @@ class NamePointer(nn.Module):
         """What a share of one adds to a logit."""
         return STRENGTH * self.gate.float()
 
-    def forward(
-        self, hidden: Tensor, last: Tensor, names: Tensor, table: Tensor, visible: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Where the pointer points; `strength` times it is added to the logits.
+    def candidates(self, names: Tensor, table: Tensor) -> Candidates:
+        """What can be copied. Once per picture: it depends on no text.
 
         Args:
-            hidden: (batch, text tokens, width), the language model's last states, normalised.
-            last: (batch, text tokens, width), embeddings of the tokens that were read there.
             names: (batch, names, 2), as in `Seen`.
             table: (vocabulary, width), the language model's embeddings.
-            visible: bool (batch, text tokens, names), which each text token may copy; None: all.
-
-        Returns:
-            shares (batch, text tokens, n), the rest of one being "nothing"; and the token ids that they belong to
-            (batch, n), some of them twice.
         """
-        batch = len(names)
         ids = self.spellings[names[..., 0].long()]  # (batch, names, spelled)
         kind = self.query.weight.dtype
         before = torch.cat([torch.full_like(ids[..., :1], -1), ids[..., :-1]], -1)
@@ -92,18 +92,35 @@ class NamePointer(nn.Module):
         sure = sureness(names).to(kind)
         learned = (names[..., 0] >= self.labels).long()
         key = key + (sure @ self.probability + self.kind[learned])[:, :, None]
-        key = key.view(batch, -1, key.shape[-1])
-        favour = self.bias(sure).gather(-1, learned[..., None])  # (batch, names, 1)
+        favour = self.bias(sure).gather(-1, learned[..., None]).expand(-1, -1, ids.shape[-1])
+        return Candidates(key.flatten(1, 2), favour.flatten(1), ids.flatten(1))
+
+    def forward(
+        self, hidden: Tensor, last: Tensor, candidates: Candidates, visible: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Where the pointer points; `strength` times it is added to the logits.
+
+        Args:
+            hidden: (batch, text tokens, width), the language model's last states, normalised.
+            last: (batch, text tokens, width), embeddings of the tokens that were read there.
+            candidates: what can be copied.
+            visible: bool (batch, text tokens, names), which each text token may copy; None: all.
+
+        Returns:
+            shares (batch, text tokens, n), the rest of one being "nothing"; and the token ids that they belong to
+            (batch, n), some of them twice.
+        """
+        kind = self.query.weight.dtype
         query = self.query(self.norm(hidden.to(kind))) + self.last_query(self._distinct(last))
-        scores = (query @ key.transpose(-1, -2)).float() * (EQUAL / key.shape[-1])
-        scores = scores + favour.expand(-1, -1, ids.shape[-1]).reshape(batch, 1, -1).float()
-        usable = (ids >= 0).view(batch, 1, -1)
+        scores = (query @ candidates.keys.transpose(-1, -2)).float() * (EQUAL / query.shape[-1])
+        scores = scores + candidates.favour[:, None].float()
+        usable = (candidates.tokens >= 0)[:, None]
         if visible is not None:
-            usable = usable & visible.repeat_interleave(ids.shape[-1], -1)
+            usable = usable & visible.repeat_interleave(self.spellings.shape[-1], -1)
         scores = scores.masked_fill(~usable, -torch.inf)
         nothing = self.nothing.float() + self.instead(self.norm(hidden.to(kind))).float()
         weights = torch.cat([scores, nothing], -1).softmax(-1)[..., :-1]
-        return weights, ids.clamp(min=0).view(batch, -1)
+        return weights, candidates.tokens.clamp(min=0)
 
     def _distinct(self, embeddings: Tensor) -> Tensor:
         """Embeddings of tokens, against their common centre, at one length."""
