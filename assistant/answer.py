@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from assistant.events import Event, SpeechChunk, Timings, TurnEnded, TurnFailed, TurnStarted
+from assistant.events import Progress, Event, SpeechChunk, Timings, TurnEnded, TurnFailed, TurnStarted
 from assistant.speaker import Speaker
 from assistant.store import ConversationStore, StoredMessage
 from models.errors import AssistantError, StoreError
@@ -162,6 +162,11 @@ def answer_events(text: Iterator[TextDelta], speaker: Speaker | None, record: An
     producers = (say,) if speaker is None else (say, speak)
     for event in iterate_in_threads(*producers):
         if isinstance(event, TextDelta):
+            if event.notice:
+                record.notes.append(event.notice)
+                yield Progress(event.notice)
+            if not event.text and not event.tokens:
+                continue
             record.add(event)
         elif isinstance(event, SpeechChunk):
             record.spoken()

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from assistant.config import Settings
+from assistant.config import Settings, generation_options
 from assistant.dialogue import DialogueManager
 from assistant.events import Progress, SpeechChunk, TranscriptReady, TurnEnded, TurnFailed, TurnStarted
 from assistant.session import open_dialogue
 from assistant.turn import UserTurn
 from models.errors import BadInput
-from models.interfaces import GenerationOptions, SeenPicture, SpeechOptions, TextDelta
+from models.interfaces import SeenPicture, SpeechOptions, TextDelta
 from models.streaming import CancelScope
 
 ERASE_LINE, BACK = "\r\033[K", "\r"
@@ -63,7 +63,7 @@ def ask(options: AskOptions, settings: Settings) -> int:
             videos=_paths(options.videos),
             speak=speech_file is not None,
             speech=SpeechOptions(settings.voice, settings.speed),
-            generation=GenerationOptions(settings.max_new_tokens, settings.temperature),
+            generation=generation_options(settings),
         )
         outcome = _follow(dialogue, turn, quiet=options.as_json)
     if outcome.failed is not None:

@@ -16,10 +16,13 @@ from typing import Any, get_type_hints
 import platformdirs
 
 from models.errors import SettingsError
+from models.interfaces import GenerationOptions
 
 ENV_PREFIX = "LUCID_"
 SETTINGS_FILE = "settings.json"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+DEVICES = ("auto", "cuda", "mps", "xpu", "cpu")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "int4")
 
 
 def default_data_dir() -> Path:
@@ -32,7 +35,10 @@ class Settings:
     """Everything that the owner can set.
 
     Attributes:
-        model: the vision-language model, by its name in the catalogue.
+        model: the vision-language model, by its name in the catalogue: "glimpse", "hf:OWNER/NAME", a folder, or
+            "server:URL" for an OpenAI-compatible server.
+        device, precision: where and how exactly a model of the owner's choice runs; "auto" measures and says why.
+        unload_min: minutes without a question after which a large model's memory is given back; 0: never.
         hearing: the speech recogniser, e.g. "whisper-base" (packaged), "openai-whisper:small", "faster-whisper:small".
         speaking: the synthesizer, e.g. "piper:en_US-joe-medium" (packaged) or "coqui:tts_models/…".
         data_dir: conversations, attachments and temporary files; private to the owner.
@@ -44,13 +50,20 @@ class Settings:
         system: the system prompt of conversations that have no persona.
         voice, speed: how answers are spoken.
         speak: speak answers on the page from the start.
-        temperature, max_new_tokens: how answers are sampled, see `GenerationOptions`.
+        temperature, max_new_tokens, top_p, top_k, min_p, repetition_penalty: how answers are sampled, see
+            `GenerationOptions`.
+        seed: makes sampling repeatable; -1 draws a fresh one every time.
+        api: also serve other programs on this machine: an OpenAI-compatible endpoint below /v1.
+        api_key: what those programs must send; "" has one made, kept in the data folder and shown at the start.
         max_upload_mb: upper limit of one uploaded file.
         max_media_s: longest recording or video that is taken, in seconds.
         video_frames: how many frames of a video are looked at.
     """
 
     model: str = "glimpse"
+    device: str = "auto"
+    precision: str = "auto"
+    unload_min: int = 30
     hearing: str = "whisper-base"
     speaking: str = "piper:en_US-joe-medium"
     data_dir: Path = dataclasses.field(default_factory=default_data_dir)
@@ -66,6 +79,13 @@ class Settings:
     speak: bool = False
     temperature: float = 0.0
     max_new_tokens: int = 512
+    top_p: float = 0.9
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.1
+    seed: int = -1
+    api: bool = False
+    api_key: str = ""
     max_upload_mb: int = 200
     max_media_s: int = 1800
     video_frames: int = 8
@@ -79,6 +99,14 @@ class Settings:
             raise SettingsError(f"speed is {self.speed}.", "Use a number from 0.5 (slow) to 2.0 (fast).")
         if not 0.0 <= self.temperature <= 2.0:
             raise SettingsError(f"temperature is {self.temperature}.", "Use a number from 0 to 2.")
+        for name, known in (("device", DEVICES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise SettingsError(f"{name} is {getattr(self, name)!r}.", f"Use one of {', '.join(known)}.")
+        for name, least, most in (("top_p", 0.0, 1.0), ("min_p", 0.0, 1.0), ("repetition_penalty", 0.5, 2.0)):
+            if not least <= getattr(self, name) <= most:
+                raise SettingsError(f"{name} is {getattr(self, name)}.", f"Use a number from {least:g} to {most:g}.")
+        if self.top_k < 0 or self.unload_min < 0:
+            raise SettingsError("top_k and unload_min cannot be negative.", "0 turns either off.")
         for name in ("max_new_tokens", "max_upload_mb", "max_media_s", "video_frames"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}.", "Use a number of at least 1.")
@@ -89,6 +117,19 @@ class Settings:
                 f"Serving on {self.host} would open Lucid to other machines.",
                 "Add --auth user:password, or leave --host at 127.0.0.1.",
             )
+
+
+def generation_options(settings: Settings) -> GenerationOptions:
+    """How answers are sampled."""
+    return GenerationOptions(
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        min_p=settings.min_p,
+        repetition_penalty=settings.repetition_penalty,
+        seed=None if settings.seed < 0 else settings.seed,
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -134,7 +175,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None, environment: Mappi
 
 
 # Variables with our prefix that steer tests and caches, and are no settings.
-_NOT_SETTINGS = frozenset({"LUCID_CACHE", "LUCID_PYTHON"})
+_NOT_SETTINGS = frozenset({"LUCID_CACHE", "LUCID_PYTHON", "LUCID_SERVER_KEY"})
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -186,6 +227,8 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that every command shares; those not given parse to None, which `load_settings` skips."""
     group = parser.add_argument_group("settings")
     group.add_argument("--model", help="the vision-language model")
+    group.add_argument("--device", choices=DEVICES, help="where a model of your choice runs (default: measured)")
+    group.add_argument("--precision", choices=PRECISIONS, help="how exactly it computes (default: what fits)")
     group.add_argument("--hearing", help="the speech recogniser")
     group.add_argument("--speaking", help="the speech synthesizer")
     group.add_argument("--data-dir", help="where conversations are kept")

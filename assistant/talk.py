@@ -15,12 +15,12 @@ from typing import Protocol
 
 import numpy as np
 
-from assistant.config import Settings
+from assistant.config import Settings, generation_options
 from assistant.dialogue import DialogueManager
 from assistant.events import SpeechChunk, TranscriptReady, TurnEnded, TurnFailed
 from assistant.turn import UserTurn
 from assistant.turn_taking import RATE, Finished, Interrupted, TurnTaker
-from models.interfaces import GenerationOptions, SpeechOptions, TextDelta
+from models.interfaces import SpeechOptions, TextDelta
 from models.streaming import CancelToken
 from models.types import AudioClip
 
@@ -164,9 +164,7 @@ class TalkLoop:
             names={recording: "speech.wav"},
             speak=True,
             speech=SpeechOptions(self._settings.voice, self._settings.speed),
-            generation=GenerationOptions(
-                max_new_tokens=self._settings.max_new_tokens, temperature=self._settings.temperature
-            ),
+            generation=generation_options(self._settings),
         )
         try:
             for event in self._dialogue.respond(turn, cancel):

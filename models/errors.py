@@ -5,7 +5,8 @@
     │   └── Unspeakable       a text in a script that the chosen voice cannot say; others can be said
     ├── SettingsError         a setting that is unknown or impossible
     ├── EngineUnavailable     a model, package or device is not there; `remedy` says how to get it
-    ├── EngineFailure         an engine broke while it worked (out of memory, a crash in a library)
+    ├── EngineFailure         an engine broke while it worked (a crash in a library, a server that went away)
+    │   └── OutOfMemory       the device has not enough memory for this; less of it may still do
     └── StoreError            the conversation store refused
 
 `Cancelled` is no error: it unwinds a worker whose turn the owner stopped, and never reaches the owner.
@@ -55,6 +56,10 @@ class EngineUnavailable(AssistantError):
 
 class EngineFailure(AssistantError):
     """An engine that broke while it worked."""
+
+
+class OutOfMemory(EngineFailure):
+    """The device has not enough memory for what was asked; with less (see `models.seeing.ladder`) it may have."""
 
 
 class StoreError(AssistantError):

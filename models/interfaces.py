@@ -18,6 +18,8 @@ class GenerationOptions:
         max_new_tokens: upper bound of the answer's length.
         temperature: 0 takes the likeliest token every time, so that the same question gives the same answer.
         top_p: nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751); used where temperature > 0.
+        top_k: only the so many likeliest tokens are drawn from (Fan et al. 2018, arXiv:1805.04833); 0: all.
+        min_p: only tokens at least so likely as this share of the likeliest one (Nguyen et al. 2024, arXiv:2407.01082).
         repetition_penalty: > 1 makes repeated tokens less likely (CTRL, Keskar et al. 2019, arXiv:1909.05858).
         seed: makes sampling repeatable; None draws a fresh one.
     """
@@ -25,16 +27,25 @@ class GenerationOptions:
     max_new_tokens: int = 512
     temperature: float = 0.0
     top_p: float = 0.9
+    top_k: int = 0
+    min_p: float = 0.0
     repetition_penalty: float = 1.1
     seed: int | None = None
 
 
 @dataclass(frozen=True)
 class TextDelta:
-    """A piece of the answer. `tokens`: how many tokens of the model it took."""
+    """A piece of the answer.
+
+    Attributes:
+        text: may be empty.
+        tokens: how many tokens of the model it took.
+        notice: a sentence for the owner about how the answer is being made ("The GPU ran out of memory: …"), or "".
+    """
 
     text: str
     tokens: int = 1
+    notice: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assistant.config import Settings
+from assistant.config import Settings, generation_options
 from assistant.dialogue import DialogueManager
 from assistant.store import ConversationStore
 from models.catalogue import ROLES, EngineRole
@@ -61,7 +61,7 @@ class PageServices:
 
     @property
     def generation(self) -> GenerationOptions:
-        return GenerationOptions(max_new_tokens=self.settings.max_new_tokens, temperature=self.settings.temperature)
+        return generation_options(self.settings)
 
     def close(self) -> None:
         """Stops what is under way."""

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import torch
 
-from models.errors import AssistantError, BadInput, EngineFailure
+from models.errors import AssistantError, BadInput, EngineFailure, OutOfMemory
 from models.interfaces import GenerationOptions, TextDelta
 from models.seeing.detokenizer import StreamingDetokenizer
 from models.seeing.sampling import Sampler
@@ -198,7 +198,7 @@ class TokenLoop:
         if out_of_memory:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            raise EngineFailure(
+            raise OutOfMemory(
                 "The model ran out of memory.",
                 "Shorten the conversation, close other programs, or choose a smaller model.",
             )

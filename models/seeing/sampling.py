@@ -1,4 +1,4 @@
-"""From logits to the next token: greedy, or nucleus sampling with temperature; repetition penalty over the answer."""
+"""From logits to the next token: greedy, or drawn from the likeliest; repetition penalty over the answer."""
 
 from __future__ import annotations
 
@@ -43,10 +43,13 @@ class Sampler:
         return token
 
     def _sample(self, logits: torch.Tensor) -> int:
-        """Nucleus sampling (Holtzman et al. 2020): among the fewest tokens whose probabilities reach `top_p`."""
-        probabilities = torch.softmax(logits / self._options.temperature, dim=-1)
+        """Draws among the tokens that `top_k`, `min_p` and `top_p` all leave, `top_p` counted before the others cut."""
+        options = self._options
+        probabilities = torch.softmax(logits / options.temperature, dim=-1)
         ordered, tokens = probabilities.sort(descending=True)
         before = ordered.cumsum(dim=-1) - ordered
-        ordered = ordered.masked_fill(before >= max(self._options.top_p, 1e-6), 0.0)
-        place = torch.multinomial(ordered, 1, generator=self._generator)
+        unlikely = (before >= max(options.top_p, 1e-6)) | (ordered < options.min_p * ordered[0])
+        if options.top_k:
+            unlikely[options.top_k :] = True
+        place = torch.multinomial(ordered.masked_fill(unlikely, 0.0), 1, generator=self._generator)
         return int(tokens[place])
