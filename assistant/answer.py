@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from assistant.events import Progress, Event, SpeechChunk, Timings, TurnEnded, TurnFailed, TurnStarted
+from assistant.events import Event, Progress, SpeechChunk, Timings, TurnEnded, TurnFailed, TurnStarted
 from assistant.speaker import Speaker
 from assistant.store import ConversationStore, StoredMessage
 from models.errors import AssistantError, StoreError

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from models.glimpse.meteor import meteor
 from models.glimpse.metrics import bleu, cider, interval, mean_interval, tokenise
 
 REFERENCES = [
@@ -69,3 +70,12 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_data():
     assert low < mean == 0.5 < high
     assert high_more - low_more < high - low
     assert interval(0, lambda picks: 1.0) == (0.0, 0.0)
+
+
+def test_meteor_without_synonyms_by_hand():
+    # Five of five words match in one chunk: F-mean 1, penalty 0.5 · (1/5)³ (Banerjee & Lavie 2005, section 3).
+    assert meteor(["A dog runs on grass."], [["a dog runs on grass"]]) == pytest.approx([1 - 0.5 * (1 / 5) ** 3])
+    # Stems match, other words don't; the best of several references counts.
+    stemmed, other = meteor(["a dog running", "a cat sits"], [["the boat", "a dog runs"], ["two birds fly"]])
+    assert stemmed == pytest.approx(1 - 0.5 * (1 / 3) ** 3)
+    assert other == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from models.glimpse import lexicon
+from models.glimpse import lexicon, meteor
 from models.glimpse.answering import answers, captions, seen_inputs, yes_shares
 from models.glimpse.data import Record
 from models.glimpse.features import FeatureStore, Looked
@@ -70,6 +70,8 @@ def caption_figures(bench: Bench) -> dict[str, Figure | list[str]]:
 
     low, high = interval(len(said), score, samples=200)
     found["captions BLEU-4"] = {"value": score(range(len(said))), "low": low, "high": high, "n": len(said)}
+    if meteor.available():
+        found[f"captions {meteor.NAME}"] = figure(meteor.meteor(said, references))
     measure("greedy captions", looked, 1)
     measure("blank pictures", [bench.blank] * len(looked), 1)
     order = list(range(len(looked)))
