@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant import config
-from assistant.config import Settings, is_loopback, load_settings
+from assistant.config import Settings, generation_options, is_loopback, load_settings
 from models.errors import SettingsError
 
 
@@ -162,3 +162,29 @@ def test_whatever_is_said_either_makes_settings_or_a_sentence(said: dict[str, ob
             if said.get(name) is not None:
                 assert getattr(settings, name) == type(getattr(Settings(), name))(said[name])  # type: ignore[arg-type]
     assert refusal is None or (refusal.message and refusal.remedy)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("device", "tpu"),
+        ("precision", "int3"),
+        ("top_p", 1.5),
+        ("min_p", -0.1),
+        ("repetition_penalty", 3.0),
+        ("top_k", -1),
+        ("unload_min", -5),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_what_can(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=name) as failure:
+        load_settings({name: value}, {})
+    assert failure.value.remedy
+
+
+def test_sampling_follows_the_settings() -> None:
+    chosen = load_settings({"temperature": 0.7, "top_k": 40, "min_p": 0.05, "seed": 7, "repetition_penalty": 1.0}, {})
+    options = generation_options(chosen)
+    assert (options.temperature, options.top_k, options.min_p, options.seed) == (0.7, 40, 0.05, 7)
+    assert options.repetition_penalty == 1.0
+    assert generation_options(load_settings({}, {})).seed is None
