@@ -90,7 +90,7 @@ def test_the_cache_changes_nothing(model, processor):
             picture_keys_values=first.picture_keys_values,
             picture_names=first.picture_names,
             picture_starts=inputs["picture_starts"],
-            past_key_values=first.past_key_values,
+            cache=first.cache,
             use_cache=True,
         )
     torch.testing.assert_close(torch.cat([first.logits, second.logits], 1), whole, rtol=1e-4, atol=1e-4)

@@ -39,7 +39,7 @@ class GlimpseOutput(ModelOutput):
     Attributes:
         loss: mean cross-entropy of `labels`, when they were given.
         logits: (batch, kept tokens, vocabulary).
-        past_key_values: the text's keys and values.
+        cache: the text's keys and values.
         picture_keys_values: the pictures' keys and values for every block, so that they are computed once.
         picture_names: the pictures' likely labels and names, (batch, names, 2) as in `Seen`.
         cross_attentions: one per block, (batch, heads, text tokens, memory tokens); on request.
@@ -47,7 +47,7 @@ class GlimpseOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
     picture_keys_values: Tensor | None = None
     picture_names: Tensor | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
@@ -262,7 +262,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 attention_mask=mask,
                 position_embeddings=rotary,
                 position_ids=position_ids,
-                past_key_values=cache,
+                cache=cache,
                 use_cache=cache is not None,
             )
         return hidden
@@ -272,7 +272,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         pixel_values: Tensor | None = None,
         picture_starts: Tensor | None = None,
@@ -287,9 +287,9 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """One pass. Pictures come as `pixel_values`, or as `picture_keys_values` and `picture_names` of one before."""
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         text_config = self.language_model.config
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=text_config)
-        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if use_cache and cache is None:
+            cache = DynamicCache(config=text_config)
+        past = cache.get_seq_length() if cache is not None else 0
         indices = torch.arange(past, past + embeds.shape[1], device=embeds.device)
         position_ids = indices[None] if position_ids is None else position_ids
         if pixel_values is not None and picture_keys_values is None and picture_starts is not None:
@@ -299,11 +299,11 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
             visible = self.visible_memory(picture_starts, indices)
         mask: Any = create_causal_mask(
             config=text_config, inputs_embeds=embeds, attention_mask=attention_mask,
-            past_key_values=past_key_values, position_ids=position_ids,
+            cache=cache, position_ids=position_ids,
         )  # fmt: skip
         attentions: list[Tensor] | None = [] if output_cross_attentions else None
         hidden = self.run_layers(
-            embeds, mask, position_ids, keys_values=picture_keys_values, visible=visible, cache=past_key_values,
+            embeds, mask, position_ids, keys_values=picture_keys_values, visible=visible, cache=cache,
             attentions=attentions,
         )  # fmt: skip
         hidden = self.language_model.model.norm(hidden)
@@ -321,7 +321,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return GlimpseOutput(
             loss=loss,
             logits=logits,
-            past_key_values=past_key_values,
+            cache=cache,
             picture_keys_values=picture_keys_values,
             picture_names=picture_names,
             cross_attentions=tuple(attentions) if attentions is not None else None,
