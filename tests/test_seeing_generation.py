@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers")
 from models.errors import BadInput, EngineFailure  # noqa: E402
 from models.interfaces import GenerationOptions, TextDelta  # noqa: E402
 from models.seeing.generation import CHUNK, Decoder, Prompt, TokenLoop, answer  # noqa: E402
-from models.seeing.llama_decoder import LlamaDecoder, quantised  # noqa: E402
+from models.seeing.llama_decoder import LlamaDecoder, four_bits, quantised  # noqa: E402
 from models.seeing.transformers_decoder import TransformersDecoder  # noqa: E402
 from models.streaming import CancelScope, never_cancelled  # noqa: E402
 
@@ -223,6 +223,57 @@ def test_the_8_bit_decoder_is_near_the_model(tiny: transformers.LlamaForCausalLM
         decoder.forward(tokens[:-1])
         got = decoder.forward(tokens[-1:])
         expected = tiny(torch.tensor([tokens])).logits[0, -1]
+    assert torch.nn.functional.cosine_similarity(got, expected, dim=0) > 0.99
+
+
+def published_in_four_bits(rows: int, columns: int) -> torch.Tensor:
+    """Weights as GGUF's Q4_1 holds them (16 evenly spaced values a group), come here by way of bfloat16."""
+    dice = torch.Generator().manual_seed(5)
+    places = torch.randint(0, 16, (rows, columns // 32, 32), generator=dice)
+    places[..., 0], places[..., 1] = 0, 15  # a group's least and greatest are always used
+    step = torch.rand(rows, columns // 32, 1, generator=dice) * 0.01 + 0.002
+    least = -step * (6 + 3 * torch.rand(step.shape, generator=dice))
+    return (least + places * step).view(rows, columns).to(torch.bfloat16).float()
+
+
+def test_weights_that_were_published_in_4_bits_are_kept_in_4_bits_without_loss() -> None:
+    weight = published_in_four_bits(64, 128)
+    product = four_bits(weight)
+    assert product is not None
+    x = torch.randn(3, 128, generator=torch.Generator().manual_seed(6)).to(torch.bfloat16)
+    expected = x.float() @ weight.T
+    # bfloat16 rounds the scale, the offset and the result (1/256 each); nothing comes from having 16 values only.
+    bound = (x.float().abs() @ weight.abs().T) / 256 * 1.5 + expected.abs() / 256
+    assert bool(((product(x).float() - expected).abs() <= bound).all())
+
+
+def test_other_weights_are_not_squeezed_into_4_bits() -> None:
+    dice = torch.Generator().manual_seed(7)
+    assert four_bits(torch.randn(64, 128, generator=dice)) is None
+    assert four_bits(published_in_four_bits(64, 128)[:, :100].contiguous()) is None  # no whole groups
+    assert four_bits(published_in_four_bits(64, 128)[:40].contiguous()) is None  # not what the kernel takes
+    almost = published_in_four_bits(64, 128)
+    almost[17, 40] += 0.5 * (almost[17, 32:64].max() - almost[17, 32:64].min()) / 15
+    assert four_bits(almost) is None
+
+
+def test_the_decoder_in_4_bits_is_near_the_model() -> None:
+    torch.manual_seed(8)
+    config = transformers.LlamaConfig(
+        vocab_size=96, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).eval()
+    weights = model.state_dict()
+    for name, value in weights.items():
+        if "proj" in name:
+            value.copy_(published_in_four_bits(*value.shape) * 10)
+    decoder = LlamaDecoder(config.to_dict(), weights, "int4")
+    tokens = tuple(range(3, 43))
+    with torch.inference_mode():
+        decoder.forward(tokens[:-1])
+        got = decoder.forward(tokens[-1:])
+        expected = model(torch.tensor([tokens])).logits[0, -1]
     assert torch.nn.functional.cosine_similarity(got, expected, dim=0) > 0.99
 
 

@@ -19,9 +19,11 @@ from models.seeing.llama_decoder import FEW_ROWS, LlamaDecoder, Precision, Produ
 
 @dataclass(frozen=True)
 class _Block:
-    """Products of one cross-attention block, each for few and for many rows; norms, gates and scales are in them."""
+    """Products of one cross-attention block, each for few and for many rows; gates and scales are in them."""
 
     number: int
+    attention_norm: Tensor
+    ffn_norm: Tensor
     query: tuple[Product, Product]
     out: tuple[Product, Product]
     ffn_in: tuple[Product, Product]
@@ -51,7 +53,7 @@ class GlimpseDecoder(LlamaDecoder):
         precision: of the weights for single tokens; see `LlamaDecoder`.
     """
 
-    def __init__(self, model: GlimpseForConditionalGeneration, precision: Precision = "int8") -> None:
+    def __init__(self, model: GlimpseForConditionalGeneration, precision: Precision = "int4") -> None:
         language_model = model.language_model
         self._model = model
         self._pictures: Tensor | None = None
@@ -70,9 +72,11 @@ class GlimpseDecoder(LlamaDecoder):
         thinks = block.scale * torch.tanh(block.ffn_gate.float())
         return _Block(
             number,
-            self._product(self._folded(block.query.weight, block.attention_norm.weight)),
+            self._norm_weight(block.attention_norm.weight),
+            self._norm_weight(block.ffn_norm.weight),
+            self._product(block.query.weight.float()),
             self._product(block.attention_out.weight.float() * looks),
-            self._product(self._folded(block.ffn_in.weight, block.ffn_norm.weight)),
+            self._product(block.ffn_in.weight.float()),
             self._product(block.ffn_out.weight.float() * thinks),
         )
 
@@ -115,11 +119,16 @@ class GlimpseDecoder(LlamaDecoder):
             return
         block, sight, many = self._blocks[index], self._sight, int(x.shape[0] > FEW_ROWS)
         keys, values = self._pictures[block.number].unbind(0)  # (heads, memory tokens, head size) each
-        query = block.query[many](self._normalised(x)).view(x.shape[0], keys.shape[0], -1).transpose(0, 1)
+        query = (
+            block.query[many](self._normalised(x, block.attention_norm))
+            .view(x.shape[0], keys.shape[0], -1)
+            .transpose(0, 1)
+        )
         scale = 1 / math.sqrt(keys.shape[-1])
         found = F.scaled_dot_product_attention(query[None], keys[None], values[None], sight.mask, scale=scale)[0]
         x += _where_sighted(block.out[many](found.transpose(0, 1).reshape(x.shape[0], -1)), sight)
-        x += _where_sighted(block.ffn_out[many](F.gelu(block.ffn_in[many](self._normalised(x)))), sight)
+        thought = F.gelu(block.ffn_in[many](self._normalised(x, block.ffn_norm)))
+        x += _where_sighted(block.ffn_out[many](thought), sight)
 
     def _logits(self, tokens: Sequence[int], x: Tensor) -> Tensor:
         logits = super()._logits(tokens, x)

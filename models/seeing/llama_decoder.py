@@ -1,10 +1,11 @@
 """A lean decoder for Llama-type models on a CPU: fewer bytes per token, fewer operations per layer.
 
-On a CPU a token costs what it takes to read the weights once. So the weights for single tokens are kept in 8 bits
-(symmetric, one scale per output row), which torch multiplies with bfloat16 activations directly; prompts, where
-arithmetic rules instead, run on the bfloat16 weights. The rest saves operations, which dominate in a small model:
+On a CPU a token costs what it takes to read the weights once. So the weights for single tokens are kept packed, which
+torch multiplies with bfloat16 activations directly: in 4 bits (a scale and an offset for every 32) where that loses
+nothing, because they were published so, else in 8 bits (symmetric, one scale per output row). Prompts, where arithmetic
+rules instead, run on the bfloat16 weights. The rest saves operations, which dominate in a small model:
 
-- query, key and value projections are one matrix, gate and up another, norm weights are multiplied into them;
+- query, key and value projections are one matrix, gate and up another;
 - the rotary embedding turns queries, keys and values in one go (for values by the angle 0), so that one copy fills
   the cache;
 - query heads that share a key head are laid out as rows of one attention call, so that keys are not repeated.
@@ -25,18 +26,24 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 
-Precision = Literal["int8", "bfloat16", "float32"]
+Precision = Literal["int4", "int8", "bfloat16", "float32"]
 Product = Callable[[torch.Tensor], torch.Tensor]
 
 FIRST_CAPACITY = 512  # tokens the cache has room for at first; it doubles when full
-# Up to this many rows the 8-bit kernel is faster than unpacked weights (measured on AVX-512: it ties at 16).
+# Up to this many rows the packed kernels are faster than unpacked weights (measured on AVX-512: 8 bits tie at 16).
 FEW_ROWS = 8
+GROUP = 32  # weights that share a scale and an offset in 4 bits, as in GGUF's Q4_0 and Q4_1
+ROWS_AT_ONCE = 256  # while packing: few enough for the processor's cache
+# Weights that were in 4 bits and came here by way of bfloat16 are within this share of a step from where they were.
+LOSSLESS = 0.2
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """Products of one layer, each for few and for many rows."""
+    """Norm weights of one layer (see `_normalised`) and its products, each for few and for many rows."""
 
+    attention_norm: torch.Tensor
+    ffn_norm: torch.Tensor
     qkv: tuple[Product, Product]
     out: tuple[Product, Product]
     gate_up: tuple[Product, Product]
@@ -65,12 +72,13 @@ class LlamaDecoder:
     Args:
         config: its configuration, as in `config.json`; see `supports`.
         weights: its state dict.
-        precision: of the weights for single tokens. "float32" computes everything in float32; the other two compute
-            in bfloat16 with the residual stream in float32.
+        precision: of the weights for single tokens. "int4" takes 4 bits where they hold the weights without loss,
+            else 8. "float32" computes everything in float32; the others in bfloat16 with the residual stream in
+            float32.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], precision: Precision = "int8"
+        self, config: Mapping[str, Any], weights: Mapping[str, torch.Tensor], precision: Precision = "int4"
     ) -> None:
         if not supports(config):
             raise ValueError(f"not a plain Llama model: {config.get('model_type')}")
@@ -89,13 +97,14 @@ class LlamaDecoder:
             self._embedding = weights["model.embed_tokens.weight"].to(self._dtype)
             self._layers = tuple(self._layer(weights, i) for i in range(int(config["num_hidden_layers"])))
             head = weights.get("lm_head.weight", weights["model.embed_tokens.weight"])  # absent where tied
-            self._head = self._product(self._folded(head, weights["model.norm.weight"]))[0]
+            self._norm = self._norm_weight(weights["model.norm.weight"])
+            self._head = self._product(head.float())[0]
         self._cache = torch.empty(0)
         self._length = 0
         self.release()
 
     @classmethod
-    def from_folder(cls, folder: Path, precision: Precision = "int8") -> LlamaDecoder:
+    def from_folder(cls, folder: Path, precision: Precision = "int4") -> LlamaDecoder:
         """From a folder with `config.json` and `model.safetensors`, without importing transformers (seconds)."""
         from safetensors.torch import load_file
 
@@ -108,16 +117,18 @@ class LlamaDecoder:
 
         qkv = of("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
         return _Layer(
-            self._product(self._folded(qkv, of("input_layernorm"))),
+            self._norm_weight(of("input_layernorm")),
+            self._norm_weight(of("post_attention_layernorm")),
+            self._product(qkv.float()),
             self._product(of("self_attn.o_proj").float()),
-            self._product(self._folded(of("mlp.gate_proj", "mlp.up_proj"), of("post_attention_layernorm"))),
+            self._product(of("mlp.gate_proj", "mlp.up_proj").float()),
             self._product(of("mlp.down_proj").float()),
         )
 
     @staticmethod
-    def _folded(weight: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
-        """The product's weight with the preceding norm's weight, and its √width (see `_normalised`), inside."""
-        return weight.float() * (norm.float() * math.sqrt(weight.shape[1]))
+    def _norm_weight(weight: torch.Tensor) -> torch.Tensor:
+        """A norm's weight with the √width that `_normalised` leaves out."""
+        return weight.float() * math.sqrt(len(weight))
 
     def _product(self, weight: torch.Tensor) -> tuple[Product, Product]:
         """x ↦ x·weightᵀ for few rows and for many; `weight` in float32."""
@@ -126,8 +137,10 @@ class LlamaDecoder:
         def many(x: torch.Tensor) -> torch.Tensor:
             return F.linear(x, plain)
 
-        if self.precision != "int8":
+        if self.precision in ("bfloat16", "float32"):
             return many, many
+        if self.precision == "int4" and (nibbles := four_bits(weight)) is not None:
+            return nibbles, many
         packed, scales = quantised(weight)
         multiply = torch.ops.aten._weight_int8pack_mm
 
@@ -179,26 +192,26 @@ class LlamaDecoder:
         x = F.embedding(torch.tensor(tokens), self._embedding).float()
         for index, (layer, cache) in enumerate(zip(self._layers, self._cache, strict=True)):
             self._before_layer(index, x)
-            turned = layer.qkv[many](self._normalised(x)).view(count, -1, self._head_dim)
+            turned = layer.qkv[many](self._normalised(x, layer.attention_norm)).view(count, -1, self._head_dim)
             turned = torch.addcmul(turned * cos, turned.roll(self._head_dim // 2, -1), sin)
             cache[:, self._length : end] = turned[:, self._heads :].transpose(0, 1)
             x += layer.out[many](self._attention(turned[:, : self._heads], cache[:, :end], mask))
-            gate, up = layer.gate_up[many](self._normalised(x)).split(self._middle, dim=-1)
+            gate, up = layer.gate_up[many](self._normalised(x, layer.ffn_norm)).split(self._middle, dim=-1)
             x += layer.down[many](F.silu(gate).mul_(up))
         self._length = end
         return self._logits(tokens, x)
 
     def _logits(self, tokens: Sequence[int], x: torch.Tensor) -> torch.Tensor:
         """The last token's logits from the residual stream (count, width) after all layers. Glimpse adds to them."""
-        return self._head(self._normalised(x[-1:]))[0].float()
+        return self._head(self._normalised(x[-1:], self._norm))[0].float()
 
     def _before_layer(self, index: int, x: torch.Tensor) -> None:
         """Room for a model that adds something to the residual stream `x` (count, width), in place (Glimpse)."""
 
-    def _normalised(self, x: torch.Tensor) -> torch.Tensor:
-        """RMSNorm without its weight and without √width, which `_folded` put into the product that follows."""
+    def _normalised(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """RMSNorm of (count, width); `weight` from `_norm_weight`."""
         norm = torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), self._norm_floor)
-        return (x / norm).to(self._dtype)
+        return (x / norm).mul_(weight).to(self._dtype)
 
     def _attention(self, queries: torch.Tensor, cache: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Attends from (count, heads, dim) to the cache (2·kv_heads, length, dim); gives (count, heads·dim)."""
@@ -222,3 +235,36 @@ def quantised(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     scales = (weight.abs().amax(dim=1) / 127.0).clamp_min(1e-12).to(torch.bfloat16)
     packed = (weight / scales.float()[:, None]).round_().clamp_(-127, 127).to(torch.int8)
     return packed, scales
+
+
+def four_bits(weight: torch.Tensor) -> Product | None:
+    """x ↦ x·weightᵀ with `weight`, float32 of shape (out, in), in 4 bits; None where these would lose something.
+
+    A group of 32 weights that was published in 4 bits holds at most 16 different, evenly spaced values, and its least
+    and its greatest are among them: so they are found again, whatever the format was.
+    """
+    rows, columns = weight.shape
+    if columns % GROUP or rows % 16:  # what the kernel takes
+        return None
+    places = torch.empty(rows, columns, dtype=torch.int32)
+    steps = torch.empty(rows, columns // GROUP, 2, dtype=torch.bfloat16)
+    for start in range(0, rows, ROWS_AT_ONCE):
+        here = slice(start, start + ROWS_AT_ONCE)
+        groups = weight[here].view(-1, columns // GROUP, GROUP)
+        least, most = groups.aminmax(dim=-1, keepdim=True)
+        step = ((most - least) / 15).clamp_min_(1e-12)
+        place = (groups - least).div_(step)
+        whole = place.round()
+        if float(place.sub_(whole).abs_().max()) > LOSSLESS:
+            return None
+        places[here] = whole.view(-1, columns)
+        # The kernel computes (place - 8) · scale + zero.
+        steps[here] = torch.cat([step, least + 8 * step], -1)
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(places, 1)
+    steps = steps.transpose(0, 1).contiguous()
+    multiply = torch.ops.aten._weight_int4pack_mm_for_cpu
+
+    def product(x: torch.Tensor) -> torch.Tensor:
+        return multiply(x, packed, GROUP, steps)
+
+    return product
