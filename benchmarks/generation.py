@@ -25,7 +25,7 @@ class GenerationFigures:
         load_s: from nothing imported to ready, once (the imports count only if nothing had imported torch before).
         first_token_s: from question to first token, cold.
         warm_first_token_s: the same question asked again.
-        agreement: share of positions at which the 8-bit decoder picks the token that plain bfloat16 picks, given the
+        agreement: share of positions at which our decoder picks the token that plain bfloat16 picks, given the
             same text before.
     """
 

@@ -81,7 +81,7 @@ class EvidenceLanguageModel:
 def load(folder: Path) -> EvidenceLanguageModel:
     """The engine from a folder of `models.weights.smollm2_folder`; what looks at pictures is loaded with the first.
 
-    On a processor the lean 8-bit decoder runs it; on a GPU, where it would gain nothing, transformers does.
+    On a processor the lean decoder on packed weights runs it; on a GPU, where it would gain nothing, transformers does.
     """
     machine = runtime.this_machine()
     choice = runtime.choose(machine, PARAMETERS, packed_kernels=True)
