@@ -51,7 +51,7 @@ def answers(
         group = [i for i in order[start : start + batch] if len(prompts[i]) == len(prompts[order[start]])]
         ids = torch.tensor([prompts[i] for i in group])
         seen: dict[str, Any] = seen_inputs(model, [looked[i] for i in group], header)
-        made = model.generate(  # type: ignore[misc]
+        made = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             **seen,

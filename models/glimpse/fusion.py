@@ -101,7 +101,14 @@ class PictureMemory(nn.Module):
         self.name_kind = nn.Parameter(torch.zeros(2, size))
         self.name_probability = nn.Parameter(torch.zeros(2, size))
 
-    def forward(self, features: Tensor, labels: Tensor, probabilities: Tensor, index: Tensor | None = None) -> Seen:
+    def forward(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        probabilities: Tensor,
+        index: Tensor | None = None,
+        renamed: Tensor | None = None,
+    ) -> Seen:
         """Memory tokens.
 
         Args:
@@ -109,6 +116,8 @@ class PictureMemory(nn.Module):
             labels: (pictures, label tokens), ids of the likeliest labels, likeliest first.
             probabilities: their probabilities, same shape.
             index: (pictures,), which picture of its message each one is; None where each is the first.
+            renamed: (pictures, labels + names), the number of what each label or name is called instead; a lesson
+                (`exchanging.py`).
         """
         x = self.look(features)
         logits = self.name_logits(x)
@@ -116,6 +125,8 @@ class PictureMemory(nn.Module):
         names = torch.stack(
             [torch.cat([labels, which + self.labels], 1).float(), torch.cat([probabilities.float(), sure], 1)], -1
         )
+        if renamed is not None:
+            names[..., 0] = renamed.gather(1, names[..., 0].long()).float()
         memory = torch.cat([x, self._named(names)], 1)
         if index is not None:
             memory = memory + self.picture_index[index.clamp(max=len(self.picture_index) - 1)][:, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from models.glimpse.lower_states import LowerStates
 from models.glimpse.modeling import GlimpseForConditionalGeneration
-from models.glimpse.naming import name_loss
+from models.glimpse.naming import name_loss, numbered
 from models.glimpse.rows import Batch
+from models.glimpse.tasks import plain_name
 from models.glimpse.training_set import Example, TrainingSet
 
 
@@ -85,7 +87,7 @@ def row_loss(
     else:
         with torch.no_grad():  # below the first block nothing depends on pictures or on what is trained
             hidden = model.run_layers(embeddings, batch.mask, batch.positions, last=first)
-    seen = model.memory(example.features, example.labels, example.probabilities)
+    seen = model.memory(example.features, example.labels, example.probabilities, renamed=example.renamed)
     visible = batch.sighted[:, :, None].expand(-1, -1, seen.memory.shape[1])
     attentions: list[Tensor] = []
     hidden = model.run_layers(
@@ -157,13 +159,11 @@ def wanted_memory(model: GlimpseForConditionalGeneration, batch: Batch, names: T
     """
     memory = model.memory
     wanted = torch.zeros(len(batch.looks), memory.tokens, dtype=torch.bool)
-    known: dict[str, list[int]] = {}
-    for number, name in enumerate([*model.config.labels, *model.config.names]):
-        known.setdefault(name.lower(), []).append(number)
+    known = _numbered(tuple(model.config.labels), tuple(model.config.names))
     for place, (row, look) in enumerate((i, look) for i, r in enumerate(batch.rows) for look in r.looks):
         wanted[place, list(look.cells)] = True
         if look.names:
-            own = torch.tensor([number for name in look.names for number in known.get(name, ())])
+            own = torch.tensor([number for name in look.names for number in known.get(plain_name(name), ())])
             here = torch.isin(names[row, :, 0].long(), own)
             if not look.absent:
                 wanted[place, memory.cells + 1 :] = here
@@ -172,6 +172,11 @@ def wanted_memory(model: GlimpseForConditionalGeneration, batch: Batch, names: T
         elif look.absent:
             wanted[place, memory.cells] = True
     return wanted
+
+
+@lru_cache(maxsize=2)
+def _numbered(labels: tuple[str, ...], names: tuple[str, ...]) -> dict[str, list[int]]:
+    return numbered(labels, names)
 
 
 def looking_loss(batch: Batch, attentions: Sequence[Tensor], wanted: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from models.glimpse import lexicon, meteor
 from models.glimpse.answering import answers, captions, seen_inputs, yes_shares
 from models.glimpse.data import Record
 from models.glimpse.features import FeatureStore, Looked
+from models.glimpse.kinds import KINDS, KindTeacher
 from models.glimpse.metrics import bleu, cider, interval, mean_interval
 from models.glimpse.modeling import GlimpseForConditionalGeneration
 from models.glimpse.rows import REPLY, TURN
@@ -134,6 +135,30 @@ def _presence(bench: Bench) -> tuple[list[tuple[Record, str, bool]], list[float]
     return questions, [float((s > 0.5) == truth) for s, (_, _, truth) in zip(shares, questions, strict=True)]
 
 
+def close_up_figures(bench: Bench) -> dict[str, Figure]:
+    """Is there a dog? and the like about pictures of one named thing: as often "no" as "yes", where both can be asked.
+
+    What is right follows from the label (`kinds.py`). A thing that no picture shows is asked for, too, in "no" alone.
+    """
+    kinds, rng = KindTeacher(bench.model.config.labels), random.Random(0)
+    certain = [(r, c) for r in bench.records if (c := kinds.certain(r))]
+    asked: list[tuple[Record, str, bool]] = []
+    for kind in KINDS:
+        there, absent = ([r for r, c in certain if c.get(kind.thing) is truth] for truth in (True, False))
+        count = max(2, min(len(there), len(absent), bench.most // 10))
+        for truth, group in ((True, there), (False, absent)):
+            asked += [(r, f"Is there {kind.thing}?", truth) for r in rng.sample(group, min(count, len(group)))]
+    if not asked:
+        return {}
+    looked = [bench.store.get(r) for r, _, _ in asked]
+    shares = yes_shares(bench.model, bench.tokenizer, looked, [q for _, q, _ in asked])
+    right = [float((s > 0.5) == truth) for s, (_, _, truth) in zip(shares, asked, strict=True)]
+    found = {"close-ups": figure(right)}
+    for truth, name in ((True, "close-ups, it is there"), (False, "close-ups, it is not")):
+        found[name] = figure([x for x, (_, _, t) in zip(right, asked, strict=True) if t == truth])
+    return found
+
+
 # What of an answer about a drawn scene is compared: the words of that kind that are in it.
 _KEYS: dict[str, Callable[[str], object]] = {
     "colour": lambda text: set(text.split()) & set(COLOURS),
@@ -239,6 +264,7 @@ def _inside(cell: int, side: int, box: tuple[float, float, float, float]) -> flo
 MEASURES: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "captions": caption_figures,
     "yes-no": yes_no_figures,
+    "close-ups": close_up_figures,
     "scenes": scene_figures,
     "naming": naming_figures,
     "reading": reading_figures,

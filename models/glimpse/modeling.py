@@ -331,7 +331,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """As transformers does it; after the first step the pictures travel as keys and values."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)
         if inputs.get("picture_keys_values") is not None:
             inputs.pop("pixel_values", None)
         return inputs

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.glimpse import lexicon
 from models.glimpse.data import Record
+from models.glimpse.kinds import KindTeacher
 from models.glimpse.scenes import COLOURS, SHAPES
 from models.glimpse.tasks import plain_name, words_of
 
@@ -61,6 +63,14 @@ def vocabulary(records: Sequence[Record]) -> list[str]:
     return sorted(frequent | {name for name, n in labels.items() if n >= 2} | {*SHAPES, *COLOURS})
 
 
+def numbered(labels: Sequence[str], names: Sequence[str]) -> dict[str, list[int]]:
+    """Plain name → its numbers: labels have 0 … labels - 1, the memory's own names those from there on."""
+    found: dict[str, list[int]] = {}
+    for number, name in enumerate([*labels, *names]):
+        found.setdefault(plain_name(name), []).append(number)
+    return found
+
+
 @dataclass(frozen=True)
 class NameTargets:
     """For pictures: which of the known names are there, and how much each of these statements counts.
@@ -79,9 +89,11 @@ class NameTeacher:
     Args:
         names: all that are known, as in the configuration.
         records: the training pictures; says which names are labels, and whose.
+        kinds: says more of pictures with a label.
     """
 
-    def __init__(self, names: Sequence[str], records: Sequence[Record]) -> None:
+    def __init__(self, names: Sequence[str], records: Sequence[Record], kinds: KindTeacher | None = None) -> None:
+        self._kinds = kinds
         self._place = {name: i for i, name in enumerate(names)}
         self._of_captions = torch.zeros(len(names), dtype=torch.bool)
         self._of_labels = torch.zeros(len(names), dtype=torch.bool)
@@ -106,11 +118,22 @@ class NameTeacher:
             elif record.objects:
                 weights[row, self._of_labels & ~self._of_captions] = UNMENTIONED
                 weights[row, self._of_objects] = UNMENTIONED
-            for name, value in stated(record).items():
+            for name, value in {**self._by_kind(record), **stated(record)}.items():
                 if name in self._place:
                     values[row, self._place[name]] = value
                     weights[row, self._place[name]] = 1.0
         return NameTargets(values, weights)
+
+    def _by_kind(self, record: Record) -> dict[str, float]:
+        """Words for things that the record's label makes certain; of what is there only the plainest."""
+        certain = self._kinds.certain(record) if self._kinds is not None else {}
+        found: dict[str, float] = {}
+        for thing in lexicon.THINGS:
+            if certain.get(thing.name):
+                found[thing.name.split()[-1]] = 1.0
+            elif thing.name in certain:
+                found.update(dict.fromkeys(thing.words, 0.0))
+        return found
 
 
 def name_loss(logits: Tensor, values: Tensor, weights: Tensor) -> Tensor:

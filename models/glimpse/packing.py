@@ -14,8 +14,8 @@ from models.glimpse.scenes import Scene, Shape
 from models.glimpse.tasks import Task
 
 # How much a token of an answer counts against one of a caption; and how much more the first word of a yes-or-no answer
-# does: all that was seen is in it.
-QUESTION_WEIGHT, DECISION_WEIGHT = 1.5, 5.0
+# and a task's key do: all that was seen is in them.
+QUESTION_WEIGHT, DECISION_WEIGHT, KEY_WEIGHT = 1.5, 5.0, 3.0
 
 
 def pack(
@@ -100,6 +100,11 @@ class _Packer:
         self._weights += [weight * (1.0 if task.kind == "caption" else self._question_weight)] * len(said)
         if answer.split(",")[0].rstrip(".") in DECISIONS:
             self._weights[-len(said)] *= DECISION_WEIGHT
+        if task.key and (begin := answer.find(task.key)) >= 0:
+            spans = self._spans(answer + END)
+            place = len(self._weights) - len(said)
+            for index in range(_covering(spans, begin), _covering(spans, begin + len(task.key) - 1) + 1):
+                self._weights[place + index] *= KEY_WEIGHT
 
     def _node(self, tokens: Sequence[int], parent: int, position: int) -> int:
         """Appends a node of the tree; its number."""
@@ -112,11 +117,15 @@ class _Packer:
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False).input_ids)
 
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """First character and end of every token."""
+        return list(self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping)
+
     def _named(self, text: str) -> list[tuple[int, int, Look]]:
         """(first token, last token, where to look) of everything in `text` that names shapes."""
         if self._scene is None or not (found := mentions(self._scene, text)):
             return []
-        spans = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        spans = self._spans(text)
         return [
             (_covering(spans, start), _covering(spans, end - 1), _at(items, self._side)) for start, end, items in found
         ]

@@ -43,7 +43,7 @@ class NamePointer(nn.Module):
         super().__init__()
         width, size = config.text_config.hidden_size, config.pointer_size
         known = len(config.labels) + len(config.names)
-        self.labels = len(config.labels)
+        self.label_tokens, self.own = config.label_tokens, config.label_tokens + config.name_tokens
         self.register_buffer("spellings", torch.full((known, config.spelled), -1), persistent=False)
         # Embeddings lie far from zero, all on the same side: against their mean they differ more.
         self.register_buffer("centre", torch.zeros(width), persistent=False)
@@ -90,7 +90,8 @@ class NamePointer(nn.Module):
         previous = self.last_key(self._distinct(functional.embedding(before.clamp(min=0), table)))
         key = key + torch.where((before < 0)[..., None], self.first, previous)
         sure = sureness(names).to(kind)
-        learned = (names[..., 0] >= self.labels).long()
+        # Whose name it is, its place says: of every picture first come the labels, then the names.
+        learned = (torch.arange(names.shape[1]) % self.own >= self.label_tokens).long().expand(names.shape[:2])
         key = key + (sure @ self.probability + self.kind[learned])[:, :, None]
         favour = self.bias(sure).gather(-1, learned[..., None]).expand(-1, -1, ids.shape[-1])
         return Candidates(key.flatten(1, 2), favour.flatten(1), ids.flatten(1))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from models.glimpse import lexicon
 from models.glimpse.data import Record
+from models.glimpse.kinds import KindTeacher
+from models.glimpse.label_questions import LabelQuestions, is_there, name_of
 from models.glimpse.scene_questions import scene_questions
 from models.glimpse.tasks import Task, plain_name, with_article, words_of
 
@@ -20,9 +22,10 @@ class QuestionMaker:
 
     Args:
         records: what the words' frequencies are counted in.
+        kinds: says what else is certain of pictures with a label.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], kinds: KindTeacher | None = None) -> None:
         counts: Counter[str] = Counter()
         for record in records:
             words = {w for c in record.captions for w in words_of(c)}
@@ -31,15 +34,16 @@ class QuestionMaker:
         # The square root flattens the frequencies: a man is in nearly every second picture.
         self._weights = [counts[t.name] ** 0.5 + 1 for t in self._things]
         self._objects = Counter(name for r in records for name, _ in r.objects)
-        self._labels = {
-            s: sorted({r.label for r in records if r.source == s and r.label}) for s in {r.source for r in records}
-        }
+        self._of_labels = LabelQuestions(records, kinds or KindTeacher(()))
 
-    def make(self, record: Record, rng: random.Random, count: int) -> list[Task]:
-        """About `count` different questions about a picture; fewer where little is known of it."""
+    def make(self, record: Record, rng: random.Random, count: int, renamed: bool = False) -> list[Task]:
+        """About `count` different questions about a picture; fewer where little is known of it.
+
+        With `renamed` its label is not what it shows (`exchanging.py`): only the name itself is asked for.
+        """
         if (scene := record.drawn) is not None:
-            return [Task(f"drawn {kind}", q, (a,)) for kind, q, a in scene_questions(scene, rng, count)]
-        makers = self._makers(record)
+            return [_drawn(*made) for made in scene_questions(scene, rng, count)]
+        makers = [name_of, name_of, self._of_labels.check] if renamed else self._makers(record)
         tasks: dict[str, Task] = {}
         for _ in range(count * 4):
             if not makers or len(tasks) >= count:
@@ -55,13 +59,13 @@ class QuestionMaker:
             makers += [self.presence] * 10 + [action] * 2 + [colour] * 3 + [colour_check] * 2
             makers += [count_of] * 2 + [doing] * 2 + [who, where, not_shown]
         if record.label:
-            makers += [name_of] * 2 + [self.label_check]
+            makers += [name_of] * 2 + [self._of_labels.check] + [self._of_labels.presence] * 2
         if record.place:
             makers += [place_of]
         if record.objects:
             makers += [self.object_presence] * 2
         if record.qa:
-            makers += [given]
+            makers += [given] * 2
         if record.statement:
             makers += [statement]
         return makers
@@ -75,9 +79,9 @@ class QuestionMaker:
         for thing in rng.choices(self._things, weights, k=60):
             present = any(mentioned[w] for w in thing.words)
             if want and present:
-                return _is_there(thing.name, True, rng, thing.words)
+                return is_there(thing.name, True, rng, thing.words)
             if not want and not present and not any(mentioned[w] for w in thing.unsure):
-                return _is_there(thing.name, False, rng, thing.words)
+                return is_there(thing.name, False, rng, thing.words)
         return None
 
     def object_presence(self, record: Record, rng: random.Random) -> Task | None:
@@ -88,25 +92,13 @@ class QuestionMaker:
             name, truth = rng.choices(list(self._objects), list(self._objects.values()))[0], False
             if any(name in h or h in name for h in here):
                 return None
-        return _is_there(with_article(plain_name(name)), truth, rng, {plain_name(name)})
-
-    def label_check(self, record: Record, rng: random.Random) -> Task | None:
-        truth = rng.random() < 0.5
-        others = [x for x in self._labels.get(record.source, []) if x != record.label]
-        if not truth and not others:
-            return None
-        name = with_article(record.label if truth else rng.choice(others))
-        answer = f"Yes, it is {name}." if truth else f"No, it is {with_article(record.label)}."
-        return Task("label check", f"Is this {name}?", (answer,), names=said_names(record))
+        return is_there(with_article(plain_name(name)), truth, rng, {plain_name(name)})
 
 
-def _is_there(name: str, truth: bool, rng: random.Random, words: Collection[str]) -> Task:
-    question = rng.choice(
-        ("Is there {}?", "Is there {} in the picture?", "Can you see {}?", "Do you see {} here?")
-    ).format(name)
-    bare = name.removeprefix("a ").removeprefix("an ")
-    answer = f"Yes, there is {name}." if truth else f"No, there is no {bare}."
-    return Task("presence", question, (answer,), names=tuple(sorted(words)), absent=not truth)
+def _drawn(kind: str, question: str, answer: str) -> Task:
+    """A question about a drawn scene; of where something lies the place is all that counts."""
+    key = answer.rsplit(" is ", 1)[-1].rstrip(".") if kind == "position" else ""
+    return Task(f"drawn {kind}", question, (answer,), key=key)
 
 
 def action(record: Record, rng: random.Random) -> Task | None:
@@ -280,24 +272,6 @@ def where(record: Record, rng: random.Random) -> Task | None:
 
 def not_shown(record: Record, rng: random.Random) -> Task | None:
     return Task("not shown", rng.choice(lexicon.NOT_SHOWN), (CANNOT_TELL,)) if rng.random() < 0.6 else None
-
-
-def full_name(record: Record) -> str:
-    """The label, and its kind where that says more: "pink lady apple", but "asparagus" (of the kind "vegetables")."""
-    label, kind = plain_name(record.label), plain_name(record.kind)
-    known = not kind or kind in lexicon.WIDE_KINDS or set(words_of(kind)) <= set(words_of(label))
-    return label if known else f"{label} {kind}"
-
-
-def said_names(record: Record) -> tuple[str, ...]:
-    """The label and its kind as names."""
-    return tuple(plain_name(name) for name in (record.label, record.kind) if name)
-
-
-def name_of(record: Record, rng: random.Random) -> Task:
-    question = rng.choice(("What is this?", "What does the picture show?", "Name the main object."))
-    answer = f"This is {with_article(full_name(record))}."
-    return Task("name", question, (answer,), names=said_names(record), copied=True)
 
 
 def place_of(record: Record, rng: random.Random) -> Task:

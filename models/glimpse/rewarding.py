@@ -58,7 +58,7 @@ def sample_captions(
     header = tokenizer(TURN, add_special_tokens=False).input_ids
     ids = torch.tensor([header + tokenizer(prompt + REPLY, add_special_tokens=False).input_ids] * len(looked))
     given: dict[str, Any] = seen_inputs(model, looked, len(header))
-    made = model.generate(  # type: ignore[misc]
+    made = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         **given,

@@ -11,7 +11,8 @@ from models.glimpse.scenes import COLOURS, SHAPES, Scene, Shape
 NUMBER_NAMES = ("no", "one", "two", "three", "four", "five")
 PLURALS = {"cross": "crosses"}
 KINDS = ("colour", "shape", "count", "position", "compare", "presence", "describe")
-TAUGHT = (*KINDS, "count", "presence", "position", "position", "position")  # what is harder to learn comes more often
+# What is harder to learn comes more often; where a shape lies can be asked of every second scene only.
+TAUGHT = (*KINDS, "count", "presence", *["position"] * 7)
 
 
 def plural(shape: str) -> str:

@@ -26,6 +26,7 @@ class Task:
         weights: where given, how much each answer counts: less than nothing for one to be unlearned.
         names: names that the answer depends on; with `absent`, that it would depend on if they were there.
         copied: whether the answer is one of these names.
+        key: the part of the answers in which all that was seen is: its words count more.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Task:
     names: tuple[str, ...] = ()
     absent: bool = False
     copied: bool = False
+    key: str = ""
 
 
 def clean_caption(text: str) -> str:

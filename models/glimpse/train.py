@@ -22,8 +22,16 @@ from models.glimpse.answering import captions
 from models.glimpse.configuration import GlimpseConfig
 from models.glimpse.data import PictureFolder, Record, drawn_records
 from models.glimpse.features import FLIP, PLAIN, FeatureStore
+from models.glimpse.kinds import KindTeacher
 from models.glimpse.losses import Shares, row_loss
-from models.glimpse.measures import Bench, naming_figures, pointing_figures, presence_figures, scene_figures
+from models.glimpse.measures import (
+    Bench,
+    close_up_figures,
+    naming_figures,
+    pointing_figures,
+    presence_figures,
+    scene_figures,
+)
 from models.glimpse.metrics import cider
 from models.glimpse.modeling import GlimpseForConditionalGeneration
 from models.glimpse.naming import NameTeacher, vocabulary
@@ -59,7 +67,7 @@ def dev_evaluation(data: TrainingSet, store: FeatureStore, tokenizer: Any, pictu
         blank = store.get(some[0]) if some else None
         if blank is not None:
             bench = Bench(model, tokenizer, store, data.records, blank, most=pictures)
-            for measure in (presence_figures, scene_figures, naming_figures, pointing_figures):
+            for measure in (presence_figures, close_up_figures, scene_figures, naming_figures, pointing_figures):
                 figures.update({name: f["value"] for name, f in measure(bench).items() if "encoder" not in name})
         return figures
 
@@ -153,9 +161,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         store = prepare_features(args.work, pictures, records, options, config)
     settings: dict[str, Any] = {"rows": options.rows, "seed": options.seed, "dtype": model.dtype, "side": config.grid}
-    data = TrainingSet(train, store, tokenizer, names=config.names, **settings)
+    data = TrainingSet(train, store, tokenizer, names=config.names, labels=config.labels, **settings)
     dev = [r for r in records if r.split == "dev" and (r.name, PLAIN) in store]
-    dev_data = TrainingSet(dev, store, tokenizer, names=config.names, **settings)
+    dev_data = TrainingSet(dev, store, tokenizer, names=config.names, labels=config.labels, **settings)
     if args.start is None:
         first_lessons(model, data, store, options, args.work / "memory.pt")
     trainer = Trainer(model, data, options, args.work)
@@ -187,7 +195,13 @@ def first_lessons(
     if not file.is_file():
         standardise(model, data.records, store)
         lessons = Lessons(looks=options.looks, seed=options.seed)
-        teach_memory(model.memory, data.records, store, NameTeacher(model.config.names, data.records), lessons)
+        teach_memory(
+            model.memory,
+            data.records,
+            store,
+            NameTeacher(model.config.names, data.records, KindTeacher(model.config.labels)),
+            lessons,
+        )
         torch.save(model.memory.state_dict(), file)
     kept = torch.load(file, map_location="cpu", weights_only=True)
     model.memory.to(model.dtype).load_state_dict(kept)

@@ -12,31 +12,41 @@ import torch
 from torch import Tensor
 
 from models.glimpse.data import DRAWN, Record
+from models.glimpse.exchanging import SHARE as EXCHANGED
+from models.glimpse.exchanging import NameExchanger
 from models.glimpse.features import PLAIN, FeatureStore, Looked, is_mirrored
+from models.glimpse.kinds import KindTeacher
+from models.glimpse.label_questions import naming
 from models.glimpse.naming import NameTargets, NameTeacher
 from models.glimpse.packing import pack
 from models.glimpse.questions import QuestionMaker
 from models.glimpse.rows import SYSTEMS, Batch, Row, collate
-from models.glimpse.tasks import Task, caption_task, reading_tasks
+from models.glimpse.tasks import Task, caption_task, plain_name, reading_tasks
 
 # Questions per look at a picture, by set; captions come on top.
-QUESTIONS = {DRAWN: 5, "web2k": 0, "nlvr": 1}
+QUESTIONS = {DRAWN: 6, "web2k": 0, "nlvr": 1, **dict.fromkeys(("objects", "caltech101", "grocery", "clothing"), 4)}
 OTHER_QUESTIONS = 2
 # Of these sets an epoch takes only so many pictures, others every time.
 PER_EPOCH = {DRAWN: 3000, "places_objects": 300, "nlvr": 400, "daquar": 300, "web2k": 300}
 SYSTEM_SHARE, READING_SHARE = 0.1, 0.06
+# Where the encoder is as sure as this, what it takes for likeliest is also asked of pictures with captions, so often.
+SURE, SURE_SHARE = 0.6, 0.3
 LENGTH_POOL = 12  # batches whose rows are sorted by length together, so that little is padded
 
 
 @dataclass(frozen=True)
 class Example:
-    """A batch, what the encoder saw in its pictures, stacked, and which names are known to be right there."""
+    """A batch, what the encoder saw in its pictures, stacked, and which names are known to be right there.
+
+    `renamed` says which names are called otherwise in which pictures (`exchanging.py`).
+    """
 
     batch: Batch
     features: Tensor
     labels: Tensor
     probabilities: Tensor
     known: NameTargets | None = None
+    renamed: Tensor | None = None
 
 
 class TrainingSet:
@@ -50,6 +60,7 @@ class TrainingSet:
         seed: fixes everything.
         dtype: of the masks.
         names: that the model learns to recognise.
+        labels: of the vision encoder.
         side: cells along one side of the feature map.
     """
 
@@ -63,15 +74,18 @@ class TrainingSet:
         seed: int,
         dtype: torch.dtype,
         names: Sequence[str] = (),
+        labels: Sequence[str] = (),
         side: int = 9,
     ) -> None:
         self.records = [r for r in records if store.views(r)]
-        self._teacher, self._side = NameTeacher(names, self.records), side
+        kinds = KindTeacher(labels)
+        self._teacher, self._side = NameTeacher(names, self.records, kinds), side
+        self._labels, self._exchanger = labels, NameExchanger(labels, names, self.records)
         counts = Counter(r.source for r in self.records)
         self._per_epoch = sum(min(n, PER_EPOCH.get(source, n)) for source, n in counts.items())
         self._views = {r.name: store.views(r) for r in self.records}
         self._store, self.tokenizer, self._rows, self._seed, self._dtype = store, tokenizer, rows, seed, dtype
-        self._questions = QuestionMaker(self.records)
+        self._questions = QuestionMaker(self.records, kinds)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -102,27 +116,37 @@ class TrainingSet:
         """What the encoder sees in that view."""
         return self._store.get(record, self.view(record, epoch))
 
-    def row(self, record: Record, epoch: int, caption: Task | None = None) -> tuple[Row, Looked]:
-        """The picture's row in an epoch, and what the encoder sees; `caption` takes the captions' place."""
+    def row(self, record: Record, epoch: int, caption: Task | None = None) -> tuple[Row, Looked, dict[int, int]]:
+        """The picture's row in an epoch, what the encoder sees, and which names are called which others.
+
+        `caption` takes the captions' place.
+        """
         rng, view = random.Random(f"{self._seed} {epoch} {record.name}"), self.view(record, epoch)
+        looked, renamed = self.looked(record, epoch), dict[int, int]()
+        aside = random.Random(f"{self._seed} aside {epoch} {record.name}")
+        if aside.random() < EXCHANGED and (other := self._exchanger.exchange(record, looked, aside)) is not None:
+            record, renamed = other
         tasks: list[Task] = []
         caption = caption or caption_task(record, mirrored=is_mirrored(view))
         if caption is not None:
             tasks.append(caption)
+            if float(looked.probabilities[0]) > SURE and aside.random() < SURE_SHARE and self._labels:
+                name = plain_name(self._labels[int(looked.labels[0])])
+                tasks.append(naming("What is this?", name, (name,)))
         note = ""
         if record.seed is None and rng.random() < READING_SHARE:
             note, tasks = reading_tasks(rng, 3)
         else:
-            made = self._questions.make(record, rng, QUESTIONS.get(record.source, OTHER_QUESTIONS))
+            made = self._questions.make(record, rng, QUESTIONS.get(record.source, OTHER_QUESTIONS), bool(renamed))
             tasks += [t for t in made if view == PLAIN or not {"left", "right"} & set(t.question.lower().split())]
         system = rng.choice(SYSTEMS) if rng.random() < SYSTEM_SHARE else ""
         scene = record.drawn if view == PLAIN else None
         row = pack(self.tokenizer, tasks, system=system, note=note, scene=scene, side=self._side)
-        return row, self.looked(record, epoch)
+        return row, looked, renamed
 
     def example(self, records: Sequence[Record], epoch: int, captions: Mapping[str, Task] | None = None) -> Example:
         """A batch; `captions` by picture's name take the place of what people said."""
-        rows, looked = zip(*(self.row(r, epoch, (captions or {}).get(r.name)) for r in records), strict=True)
+        rows, looked, renamed = zip(*(self.row(r, epoch, (captions or {}).get(r.name)) for r in records), strict=True)
         kept = [i for i, row in enumerate(rows) if len(row.targets)]
         return Example(
             collate([rows[i] for i in kept], self._dtype),
@@ -130,6 +154,7 @@ class TrainingSet:
             torch.stack([looked[i].labels for i in kept]),
             torch.stack([looked[i].probabilities for i in kept]),
             self._teacher.targets([records[i] for i in kept]),
+            self._exchanger.table([renamed[i] for i in kept]),
         )
 
     def from_step(self, step: int) -> Iterator[tuple[list[Record], int]]:
