@@ -15,6 +15,7 @@ from torch import Tensor
 from models.glimpse.lower_states import LowerStates
 from models.glimpse.modeling import GlimpseForConditionalGeneration
 from models.glimpse.naming import name_loss, numbered
+from models.glimpse.passes import Pass
 from models.glimpse.rows import Batch
 from models.glimpse.tasks import plain_name
 from models.glimpse.training_set import Example, TrainingSet
@@ -86,14 +87,12 @@ def row_loss(
         hidden = lower.of(batch.rows)
     else:
         with torch.no_grad():  # below the first block nothing depends on pictures or on what is trained
-            hidden = model.run_layers(embeddings, batch.mask, batch.positions, last=first)
+            hidden = model.run_layers(embeddings, Pass(batch.mask, batch.positions), last=first)
     seen = model.memory(example.features, example.labels, example.probabilities, renamed=example.renamed)
     visible = batch.sighted[:, :, None].expand(-1, -1, seen.memory.shape[1])
     attentions: list[Tensor] = []
-    hidden = model.run_layers(
-        hidden, batch.mask, batch.positions, keys_values=model.keys_values(seen.memory), visible=visible, first=first,
-        attentions=attentions,
-    )  # fmt: skip
+    run = Pass(batch.mask, batch.positions, model.keys_values(seen.memory), visible, attentions=attentions)
+    hidden = model.run_layers(hidden, run, first=first)
     chosen = model.language_model.model.norm(hidden.flatten(0, 1)[batch.sources])
     columns, place, added = _all_columns(config) if vocabulary is None else vocabulary.columns(batch.targets)
     head = model.language_model.lm_head.weight

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from models.glimpse.modeling import GlimpseForConditionalGeneration
+from models.glimpse.passes import Pass
 from models.glimpse.rows import Row, collate
 
 
@@ -53,10 +54,9 @@ class LowerStates:
             return
         model = self._model
         batch = collate([part for part, _, _ in parts], model.dtype)
-        hidden = model.run_layers(
-            model.get_input_embeddings()(batch.tokens), batch.mask, batch.positions,
-            last=model.config.cross_attention_layers[0],
-        )  # fmt: skip
+        embeddings = model.get_input_embeddings()(batch.tokens)
+        run = Pass(batch.mask, batch.positions)
+        hidden = model.run_layers(embeddings, run, last=model.config.cross_attention_layers[0])
         for (part, own, nodes), states in zip(parts, hidden, strict=True):
             for node in nodes:
                 if own[node] not in self._kept:  # another row of the batch can have brought it

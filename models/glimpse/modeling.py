@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +18,10 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.masking_utils import create_causal_mask
-from transformers.modeling_outputs import ModelOutput
 
 from models.glimpse.configuration import GlimpseConfig
 from models.glimpse.fusion import GatedCrossAttention, PictureMemory, Seen
+from models.glimpse.passes import GlimpseOutput, Pass
 from models.glimpse.pointer import Candidates, NamePointer
 from models.glimpse.starting import embed_names, start_adapter
 from models.glimpse.vision import VisionEncoder
@@ -30,27 +29,6 @@ from models.glimpse.vision import VisionEncoder
 WEIGHTS_FILE = "adapter.safetensors"
 # What belongs to the frozen models and comes from their own packages.
 FROZEN_PREFIXES = ("language_model.", "vision.")
-
-
-@dataclass
-class GlimpseOutput(ModelOutput):
-    """What a forward pass gives.
-
-    Attributes:
-        loss: mean cross-entropy of `labels`, when they were given.
-        logits: (batch, kept tokens, vocabulary).
-        cache: the text's keys and values.
-        picture_keys_values: the pictures' keys and values for every block, so that they are computed once.
-        picture_names: the pictures' likely labels and names, (batch, names, 2) as in `Seen`.
-        cross_attentions: one per block, (batch, heads, text tokens, memory tokens); on request.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    cache: Cache | None = None
-    picture_keys_values: Tensor | None = None
-    picture_names: Tensor | None = None
-    cross_attentions: tuple[Tensor, ...] | None = None
 
 
 class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -231,39 +209,24 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     # -- text ------------------------------------------------------------------------------------------------------
 
-    def run_layers(
-        self,
-        hidden: Tensor,
-        mask: Tensor | None,
-        position_ids: Tensor,
-        *,
-        keys_values: Tensor | None = None,
-        visible: Tensor | None = None,
-        cache: Cache | None = None,
-        first: int = 0,
-        last: int | None = None,
-        attentions: list[Tensor] | None = None,
-    ) -> Tensor:
-        """Layers `first` … `last` (not included) of the language model, with the cross-attention blocks among them.
-
-        Without `keys_values` the blocks are passed by, so that nothing at all is added.
-        """
+    def run_layers(self, hidden: Tensor, run: Pass, first: int = 0, last: int | None = None) -> Tensor:
+        """Layers `first` … `last` (not included) of the language model, with the cross-attention blocks among them."""
         model = self.language_model.model
-        rotary = model.rotary_emb(hidden, position_ids=position_ids)
+        rotary = model.rotary_emb(hidden, position_ids=run.position_ids)
         blocks = {layer: i for i, layer in enumerate(self.config.cross_attention_layers)}
         for index in range(first, len(model.layers) if last is None else last):
-            if keys_values is not None and index in blocks:
+            if run.keys_values is not None and index in blocks:
                 number = blocks[index]
-                hidden, seen = self.blocks[number](hidden, keys_values[:, number], visible)
-                if attentions is not None:
-                    attentions.append(seen)
+                hidden, seen = self.blocks[number](hidden, run.keys_values[:, number], run.visible)
+                if run.attentions is not None:
+                    run.attentions.append(seen)
             hidden = model.layers[index](
                 hidden,
-                attention_mask=mask,
+                attention_mask=run.mask,
                 position_embeddings=rotary,
-                position_ids=position_ids,
-                cache=cache,
-                use_cache=cache is not None,
+                position_ids=run.position_ids,
+                cache=run.cache,
+                use_cache=run.cache is not None,
             )
         return hidden
 
@@ -278,13 +241,14 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         picture_starts: Tensor | None = None,
         picture_keys_values: Tensor | None = None,
         picture_names: Tensor | None = None,
+        picture_candidates: Candidates | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         output_cross_attentions: bool = False,
         **kwargs: Any,
     ) -> GlimpseOutput:
-        """One pass. Pictures come as `pixel_values`, or as `picture_keys_values` and `picture_names` of one before."""
+        """One pass. Pictures come as `pixel_values`, or as `picture_keys_values` and so on of one before."""
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         text_config = self.language_model.config
         if use_cache and cache is None:
@@ -302,18 +266,15 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
             cache=cache, position_ids=position_ids,
         )  # fmt: skip
         attentions: list[Tensor] | None = [] if output_cross_attentions else None
-        hidden = self.run_layers(
-            embeds, mask, position_ids, keys_values=picture_keys_values, visible=visible, cache=cache,
-            attentions=attentions,
-        )  # fmt: skip
+        run = Pass(mask, position_ids, picture_keys_values, visible, cache, attentions)
+        hidden = self.run_layers(embeds, run)
         hidden = self.language_model.model.norm(hidden)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         hidden = hidden if kept == slice(0, None) else hidden[:, kept]
         logits = cast(Tensor, self.language_model.lm_head(hidden))
         if picture_names is not None and picture_starts is not None and picture_names.shape[1]:
-            extra, tokens = self.point(
-                hidden, embeds[:, kept], self.candidates(picture_names), picture_starts, indices[kept]
-            )
+            picture_candidates = picture_candidates or self.candidates(picture_names)
+            extra, tokens = self.point(hidden, embeds[:, kept], picture_candidates, picture_starts, indices[kept])
             logits = logits.scatter_add(-1, tokens[:, None].expand_as(extra), extra.to(logits.dtype))
         loss = None
         if labels is not None:
@@ -324,6 +285,7 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
             cache=cache,
             picture_keys_values=picture_keys_values,
             picture_names=picture_names,
+            picture_candidates=picture_candidates,
             cross_attentions=tuple(attentions) if attentions is not None else None,
         )
 
@@ -342,4 +304,5 @@ class GlimpseForConditionalGeneration(PreTrainedModel, GenerationMixin):
         updated = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
         updated["picture_keys_values"] = outputs.picture_keys_values
         updated["picture_names"] = outputs.picture_names
+        updated["picture_candidates"] = outputs.picture_candidates
         return updated

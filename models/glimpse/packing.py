@@ -10,7 +10,7 @@ import numpy as np
 
 from models.glimpse.rows import DECISIONS, END, REPLY, TURN, Look, Row, system_part
 from models.glimpse.scene_questions import mentions
-from models.glimpse.scenes import Scene, Shape
+from models.glimpse.scenes import Scene, Shape, coverage
 from models.glimpse.tasks import Task
 
 # How much a token of an answer counts against one of a caption; and how much more the first word of a yes-or-no answer
@@ -144,10 +144,6 @@ def _covering(spans: Sequence[tuple[int, int]], place: int) -> int:
 
 def cells_of(box: tuple[float, float, float, float], side: int) -> tuple[int, ...]:
     """The cells that a box (left, top, right, bottom; fractions of the side) covers by a third or more, or the most."""
-    across = [min(box[2] * side, i + 1) - max(box[0] * side, i) for i in range(side)]
-    down = [min(box[3] * side, i + 1) - max(box[1] * side, i) for i in range(side)]
-    covered = {
-        r * side + c: down[r] * across[c] for r in range(side) for c in range(side) if min(down[r], across[c]) > 0
-    }
-    enough = min(1 / 3, max(covered.values()))
-    return tuple(cell for cell, share in covered.items() if share >= enough)
+    covered = coverage(box, side)
+    enough = min(1 / 3, max(covered))
+    return tuple(cell for cell, share in enumerate(covered) if share and share >= enough)

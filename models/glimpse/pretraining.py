@@ -21,7 +21,7 @@ from models.glimpse.data import Record
 from models.glimpse.features import PLAIN, FeatureStore
 from models.glimpse.fusion import PictureMemory
 from models.glimpse.naming import NameTeacher, name_loss
-from models.glimpse.scenes import COLOURS, SHAPES, Scene
+from models.glimpse.scenes import COLOURS, SHAPES, Scene, coverage
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +68,8 @@ def under_cells(scene: Scene, side: int) -> tuple[Tensor, Tensor]:
     """Class of the shape and of the colour that cover most of each cell, (cells,) each; 0 for less than a fifth."""
     shapes, colours = torch.zeros(side * side, dtype=torch.long), torch.zeros(side * side, dtype=torch.long)
     most = torch.full((side * side,), 0.2)
-    edges = torch.arange(side) / side
     for item in scene.shapes:
-        left, top, right, bottom = (v * side for v in item.box)
-        across = (torch.clamp(edges * side + 1, max=right) - torch.clamp(edges * side, min=left)).clamp(min=0)
-        down = (torch.clamp(edges * side + 1, max=bottom) - torch.clamp(edges * side, min=top)).clamp(min=0)
-        covered = (down[:, None] * across).flatten()
+        covered = torch.tensor(coverage(item.box, side))
         here = covered > most
         shapes[here] = 1 + SHAPES.index(item.shape)
         colours[here] = 1 + list(COLOURS).index(item.colour)

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from models.glimpse.answering import seen_inputs
+from models.glimpse.answering import prompt_of, said_after
 from models.glimpse.data import Record
 from models.glimpse.features import Looked
 from models.glimpse.metrics import CiderD
 from models.glimpse.modeling import GlimpseForConditionalGeneration
-from models.glimpse.rows import END, REPLY, TURN
+from models.glimpse.rows import END
 
 LONGEST = 24  # tokens of a caption
 
@@ -49,28 +48,15 @@ def advantages(scores: np.ndarray) -> np.ndarray:
     return (scores - scores.mean()) * (count / (count - 1)) if count > 1 else np.zeros(count)
 
 
-@torch.no_grad()
 def sample_captions(
     model: GlimpseForConditionalGeneration, tokenizer: Any, looked: Sequence[Looked], prompt: str, count: int
 ) -> list[list[str]]:
     """`count` captions of every picture, drawn from the model's own distribution; unfinished ones are left out."""
     end = tokenizer(END, add_special_tokens=False).input_ids[0]
-    header = tokenizer(TURN, add_special_tokens=False).input_ids
-    ids = torch.tensor([header + tokenizer(prompt + REPLY, add_special_tokens=False).input_ids] * len(looked))
-    given: dict[str, Any] = seen_inputs(model, looked, len(header))
-    made = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        **given,
-        max_new_tokens=LONGEST,
-        do_sample=True,
-        top_k=0,
-        num_return_sequences=count,
-        eos_token_id=end,
-        pad_token_id=end,
-    )
+    how = {"max_new_tokens": LONGEST, "do_sample": True, "top_k": 0, "num_return_sequences": count}
+    made = said_after(model, tokenizer, [prompt_of(tokenizer, prompt)] * len(looked), looked, **how)
     said: list[list[str]] = [[] for _ in looked]
-    for number, tokens in enumerate(made[:, ids.shape[1] :].tolist()):
+    for number, tokens in enumerate(made.tolist()):
         if end in tokens:
             said[number // count].append(tokenizer.decode(tokens[: tokens.index(end)]).strip())
     return said

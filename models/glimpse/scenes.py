@@ -50,6 +50,14 @@ class Shape:
         return self.box[2] - self.box[0]
 
 
+def coverage(box: tuple[float, float, float, float], side: int) -> list[float]:
+    """How much of each of side · side equal cells, row by row, a box covers; the box in fractions of the side."""
+    left, top, right, bottom = (v * side for v in box)
+    across = [max(0.0, min(right, i + 1) - max(left, i)) for i in range(side)]
+    down = [max(0.0, min(bottom, i + 1) - max(top, i)) for i in range(side)]
+    return [d * a for d in down for a in across]
+
+
 @dataclass(frozen=True)
 class Scene:
     """What was drawn."""
