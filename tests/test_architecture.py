@@ -38,6 +38,8 @@ HEAVY = {
     "av",
     "piper",
     "rapidocr",
+    "openai",
+    "httpx2",
 }
 
 

@@ -5,6 +5,8 @@ A sentence is written as it is made, with `{gaps}`; the Chinese has the same gap
 
 from __future__ import annotations
 
+from ui.sentences_zh_servers import SERVERS
+
 # Read from top to bottom: the narrower pattern first.
 CHINESE: tuple[tuple[str, str], ...] = (
     # progress
@@ -315,4 +317,6 @@ CHINESE: tuple[tuple[str, str], ...] = (
     ),
     ("Update Lucid.", "请更新 Lucid。"),
     ("Export it again and import that file.", "请重新导出，再导入那个文件。"),
+    # servers
+    *SERVERS,
 )
