@@ -243,6 +243,8 @@ def add_page_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--port", type=int, help="first port to try (default 7860)")
     group.add_argument("--no-browser", dest="browser", action="store_const", const=False, help="do not open a browser")
     group.add_argument("--auth", metavar="USER:PASSWORD", help="demanded before serving beyond this machine")
+    group.add_argument("--api", action="store_const", const=True, help="answer other programs too, below /v1")
+    group.add_argument("--api-key", help="what they must send (default: one is made and shown)")
 
 
 def start_logging(settings: Settings) -> None:

@@ -61,14 +61,21 @@ def serve(settings: Settings) -> None:
     import uvicorn
 
     from assistant.session import open_dialogue
+    from ui.api.keys import introduction
     from ui.app import create_app
 
     with listener, open_dialogue(settings) as dialogue:
         app, services = create_app(dialogue, temporary, port=port)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2))
         address = f"http://{_shown(settings.host)}:{port}"
+        said = [
+            f"Lucid is at {address} (stop it with Ctrl-C)",
+            *(introduction(settings, address) if settings.api else ()),
+        ]
         opener = threading.Thread(
-            target=_when_listening, args=(server, address, settings.browser, dialogue.engines.warm), daemon=True
+            target=_when_listening,
+            args=(server, said, address if settings.browser else "", dialogue.engines.warm),
+            daemon=True,
         )
         opener.start()
         if threading.current_thread() is threading.main_thread():
@@ -100,13 +107,14 @@ def bind(host: str, first: int) -> socket.socket:
     )
 
 
-def _when_listening(server: uvicorn.Server, address: str, browser: bool, warm: Callable[[], object]) -> None:
+def _when_listening(server: uvicorn.Server, said: Sequence[str], opened: str, warm: Callable[[], object]) -> None:
     """Says where the page is, opens it, and begins to load the models: the page comes first."""
     while not server.started:
         time.sleep(0.02)
-    _say(f"Lucid is at {address} (stop it with Ctrl-C)")
-    if browser:
-        webbrowser.open(address)
+    for line in said:
+        _say(line)
+    if opened:
+        webbrowser.open(opened)
     warm()
 
 

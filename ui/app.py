@@ -8,6 +8,8 @@ import gradio as gr
 from fastapi import FastAPI
 
 from assistant.dialogue import DialogueManager
+from ui.api.keys import api_key
+from ui.api.routes import api_app, api_service
 from ui.asgi import ASGIApp
 from ui.head import with_head
 from ui.layout import page_view
@@ -56,6 +58,11 @@ def create_app(dialogue: DialogueManager, temporary: Path, *, port: int) -> tupl
         max_file_size=settings.max_upload_mb << 20,
     )
     guarded = secure(
-        with_head(app), host=settings.host, port=port, auth=settings.auth, max_upload_bytes=settings.max_upload_mb << 20
+        with_head(app),
+        host=settings.host,
+        port=port,
+        auth=settings.auth,
+        max_upload_bytes=settings.max_upload_mb << 20,
+        api=api_app(api_service(services), api_key(settings)) if settings.api else None,
     )
     return guarded, services

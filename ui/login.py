@@ -25,9 +25,9 @@ def demand_login(app: ASGIApp, *, auth: str, cookie: str) -> ASGIApp:
 
     Whoever has given it gets a session cookie too, because browsers do not send the password with WebSockets.
     """
-    expected = _digest(auth.encode())
+    expected = digest(auth.encode())
     session = secrets.token_urlsafe(32)
-    failures = _Failures()
+    failures = Failures()
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or _has_session(scope, cookie, session):
@@ -41,7 +41,7 @@ def demand_login(app: ASGIApp, *, auth: str, cookie: str) -> ASGIApp:
             await refuse(scope, receive, send, 429, "Too many wrong passwords. Wait a minute.", after)
             return
         given = _given(scope)
-        if given is not None and hmac.compare_digest(_digest(given), expected):
+        if given is not None and hmac.compare_digest(digest(given), expected):
             await app(scope, receive, _setting_cookie(send, cookie, session))
             return
         if given is not None:
@@ -52,7 +52,7 @@ def demand_login(app: ASGIApp, *, auth: str, cookie: str) -> ASGIApp:
     return guarded
 
 
-class _Failures:
+class Failures:
     """When each address gave a wrong password; remembers a bounded number of addresses."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class _Failures:
         return times[0] + FAILURE_WINDOW_S - time.monotonic() if times and len(times) == MAX_FAILURES else 0.0
 
 
-def _digest(credentials: bytes) -> bytes:
+def digest(credentials: bytes) -> bytes:
     """Of one length whatever was given, so that comparing takes the same time."""
     return hashlib.sha256(credentials).digest()
 
@@ -92,7 +92,7 @@ def _has_session(scope: Scope, cookie: str, session: str) -> bool:
             jar = SimpleCookie(value)
         except CookieError:
             continue
-        if cookie in jar and hmac.compare_digest(_digest(jar[cookie].value.encode()), _digest(session.encode())):
+        if cookie in jar and hmac.compare_digest(digest(jar[cookie].value.encode()), digest(session.encode())):
             return True
     return False
 

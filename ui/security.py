@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ui.asgi import ASGIApp, Message, Receive, Scope, Send, header_values, refuse
+from ui.asgi import ASGIApp, Message, Receive, Scope, Send, header_values, is_for_programs, refuse
 from ui.bodies import guard_bodies
 from ui.login import demand_login
 from ui.temporary import private_temporary_folder
@@ -77,6 +77,7 @@ def secure(
     auth: str = "",
     max_upload_bytes: int,
     readable: Sequence[Path] | None = None,
+    api: ASGIApp | None = None,
 ) -> ASGIApp:
     """`app`, answering its owner only.
 
@@ -87,13 +88,30 @@ def secure(
         max_upload_bytes: upper limit of one file. (Give Gradio the same `max_file_size`: it counts file by file; here
             the whole request is bounded.)
         readable: folders whose files calls of the page may name; left out, where Gradio keeps uploads.
+        api: what answers other programs below /v1 (see `ui.api`); it has a key of its own in place of `auth`.
 
     Refused requests get 401, 403, 404, 413 or 429 and one sentence; refused WebSockets are never accepted.
     """
     guarded = guard_bodies(app, max_upload_bytes=max_upload_bytes, readable=readable or (upload_folder(),))
     if auth:
         guarded = demand_login(guarded, auth=auth, cookie=f"lucid_{port}")
-    return _AtTheDoor(guarded, host, port)
+    return _AtTheDoor(_beside(guarded, api), host, port)
+
+
+def _beside(page: ASGIApp, api: ASGIApp | None) -> ASGIApp:
+    """The page, and what answers programs. Gradio takes any path for one of its own, hence the word where it is off."""
+
+    async def split(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or not is_for_programs(scope):
+            await page(scope, receive, send)
+        elif api is not None:
+            await api(scope, receive, send)
+        else:
+            await refuse(
+                scope, receive, send, 404, "Lucid does not answer other programs unless it is started with --api."
+            )
+
+    return split
 
 
 def upload_folder() -> Path:

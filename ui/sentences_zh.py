@@ -21,6 +21,8 @@ CHINESE: tuple[tuple[str, str], ...] = (
     # what was typed and sent
     ("There is nothing to answer.", "没有可以回答的内容。"),
     ("There was nothing to send.", "没有可以发送的内容。"),
+    ("There is nothing in this text that could be said aloud.", "这段文字中没有可以朗读的内容。"),
+    ("Send words.", "请发送文字。"),
     ("There was no file in the request.", "请求中没有文件。"),
     ("Type a question, or attach a picture, a recording or a video.", "请输入问题，或添加图片、录音或视频。"),
     ("Type a question, or add a picture, sound or video.", "请输入问题，或添加图片、声音或视频。"),
