@@ -119,7 +119,7 @@ class DialogueManager:
         opened = perception.open_turn(turn, self.settings)
         cancel.raise_if_cancelled()
         user = self._keep(turn)
-        yield record.start(user, self.engines.name("seeing"))
+        yield record.start(user, self.engines.serving("seeing"))
         if not conversation.title:
             self.store.rename(conversation.id, _title(turn))
 

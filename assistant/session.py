@@ -17,7 +17,15 @@ def make_engines(settings: Settings) -> Engines:
     """The engines that the settings name; nothing is loaded yet. The model "scripted" gives fast fakes, for tests."""
     if settings.model == "scripted":
         return Engines.scripted()
-    return Engines(settings.model, settings.hearing, settings.speaking, offline=settings.offline)
+    return Engines(
+        settings.model,
+        settings.hearing,
+        settings.speaking,
+        offline=settings.offline,
+        device=settings.device,
+        precision=settings.precision,
+        unload_min=settings.unload_min,
+    )
 
 
 @contextlib.contextmanager
@@ -33,4 +41,6 @@ def open_dialogue(settings: Settings, *, ephemeral: bool = False) -> Iterator[Di
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lucid-")))
         store = ConversationStore(folder)
         stack.callback(store.close)
-        yield DialogueManager(make_engines(settings), store, settings)
+        engines = make_engines(settings)
+        stack.callback(engines.close)
+        yield DialogueManager(engines, store, settings)
