@@ -72,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(2)
     model = GlimpseForConditionalGeneration.from_pretrained(args.weights)
     pictures = PictureFolder(args.data)
-    records = [r for r in pictures.records(args.sets) if r.split == args.split] + drawn_records(
-        {args.split: args.drawn}
-    )
+    everything = pictures.records(args.sets)
+    taught = frozenset((r.source, r.label) for r in everything if r.split == "train" and r.label)
+    records = [r for r in everything if r.split == args.split] + drawn_records({args.split: args.drawn})
     work = args.work or Path(tempfile.mkdtemp(prefix="glimpse-"))
     store = FeatureStore(work / "features", model.config.grid**2, model.config.feature_size)
     if model.vision is None:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not all((r.name, PLAIN) in store for r in chosen):
             store.add(chosen, PLAIN, pictures, model.vision, model.config.image_size)
     tokenizer = AutoTokenizer.from_pretrained(weights.smollm2_folder(), local_files_only=True)
-    bench = Bench(model, tokenizer, store, records, blank_look(model), args.most, args.beams)
+    bench = Bench(model, tokenizer, store, records, blank_look(model), args.most, args.beams, taught)
     try:
         figures = evaluate(bench, args.measures)
     finally:

@@ -33,6 +33,7 @@ class Bench:
         records: of one split, with features in `store`.
         blank: what the encoder sees in an even grey picture.
         most: pictures or questions per measure.
+        taught: source and label of everything that training showed.
     """
 
     model: GlimpseForConditionalGeneration
@@ -42,6 +43,7 @@ class Bench:
     blank: Looked
     most: int = 400
     beams: int = 3
+    taught: frozenset[tuple[str, str]] = frozenset()
 
     def of(self, source: str) -> list[Record]:
         return [r for r in self.records if r.source == source]
@@ -191,21 +193,32 @@ def _plain(text: str) -> str:
     return re.sub(r"[^a-z ]", "", text.lower())
 
 
+NAMING = ("objects", "caltech101", "clothing", "grocery", "scenes")
+
+
 def naming_figures(bench: Bench) -> dict[str, Figure]:
-    """What is this? Right when the label's words are in the answer; beside it the encoder's first label alone."""
-    found = {}
-    for source in ("objects", "caltech101", "clothing", "grocery", "scenes"):
+    """What is this? Right when the label's words are in the answer; beside it the encoder's first label alone.
+
+    Last, of all sets together, the pictures whose label no training picture had.
+    """
+    found: dict[str, Figure] = {}
+    unseen: list[float] = []
+    unseen_alone: list[float] = []
+    for source in NAMING:
         records = [r for r in bench.of(source) if r.label][: bench.most]
         if not records:
             continue
         looked = [bench.store.get(r) for r in records]
         said = answers(bench.model, bench.tokenizer, looked, ["What is this?"] * len(records), max_new_tokens=16)
         labels = bench.model.config.labels
-        first = [labels[int(x.labels[0])] for x in looked]
-        found[f"naming {source}"] = figure([float(_named(r, s)) for r, s in zip(records, said, strict=True)])
-        found[f"naming {source}, encoder alone"] = figure(
-            [float(_named(r, s)) for r, s in zip(records, first, strict=True)]
-        )
+        right = [float(_named(r, s)) for r, s in zip(records, said, strict=True)]
+        alone = [float(_named(r, labels[int(x.labels[0])])) for r, x in zip(records, looked, strict=True)]
+        found[f"naming {source}"], found[f"naming {source}, encoder alone"] = figure(right), figure(alone)
+        new = [i for i, r in enumerate(records) if (source, r.label) not in bench.taught]
+        unseen, unseen_alone = unseen + [right[i] for i in new], unseen_alone + [alone[i] for i in new]
+    if bench.taught and unseen:
+        found["naming, all sets, unseen names"] = figure(unseen)
+        found["naming, all sets, unseen names, encoder alone"] = figure(unseen_alone)
     return found
 
 

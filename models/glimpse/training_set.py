@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,8 @@ from models.glimpse.tasks import Task, caption_task, plain_name, reading_tasks
 QUESTIONS = {DRAWN: 6, "web2k": 0, "nlvr": 1, **dict.fromkeys(("objects", "caltech101", "grocery", "clothing"), 4)}
 OTHER_QUESTIONS = 2
 # Of these sets an epoch takes only so many pictures, others every time.
-PER_EPOCH = {DRAWN: 3000, "places_objects": 300, "nlvr": 400, "daquar": 300, "web2k": 300}
+PER_EPOCH = {"flickr8k": 2400, DRAWN: 2600, "places_objects": 300, "nlvr": 400, "daquar": 300, "web2k": 300}
+MOST_CAPTIONS = 3  # of a picture in one look
 SYSTEM_SHARE, READING_SHARE = 0.1, 0.06
 # Where the encoder is as sure as this, what it takes for likeliest is also asked of pictures with captions, so often.
 SURE, SURE_SHARE = 0.6, 0.3
@@ -127,7 +128,8 @@ class TrainingSet:
         if aside.random() < EXCHANGED and (other := self._exchanger.exchange(record, looked, aside)) is not None:
             record, renamed = other
         tasks: list[Task] = []
-        caption = caption or caption_task(record, mirrored=is_mirrored(view))
+        few = tuple(aside.sample(record.captions, min(MOST_CAPTIONS, len(record.captions))))
+        caption = caption or caption_task(replace(record, captions=few), mirrored=is_mirrored(view))
         if caption is not None:
             tasks.append(caption)
             if float(looked.probabilities[0]) > SURE and aside.random() < SURE_SHARE and self._labels:
