@@ -1,0 +1,36 @@
+"""That docs/SCALING.md computes what it prints, and says of Lucid what its code does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+from models.interfaces import GenerationOptions
+from models.seeing.server.connection import Patience
+from models.seeing.server.dialect import DEFAULT_CONTEXT
+from models.seeing.server.failures import LONGEST_PAUSE_S
+from models.seeing.server.messages import LARGEST_FRAME_SIDE, LARGEST_SIDE
+
+GUIDE = (Path(__file__).parent.parent / "docs" / "SCALING.md").read_text(encoding="utf-8")
+
+
+def test_the_sizing_prints_what_stands_below_it():
+    program, printed = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", GUIDE, re.DOTALL).groups()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(program, {})
+    assert said.getvalue() == printed
+
+
+def test_what_it_says_of_lucid_is_so():
+    patience = Patience()
+    assert f"{patience.connect_s:g} s to connect, {patience.first_token_s:g} s for the first token" in GUIDE
+    assert f"{patience.between_tokens_s:g} s between tokens" in GUIDE
+    assert f"again, {patience.reconnections} or {patience.retries} times, waiting {patience.pause_s:g} s" in GUIDE
+    assert f"at most {LONGEST_PAUSE_S:g} s" in GUIDE
+    assert f"at most {LARGEST_SIDE:,} pixels long" in GUIDE
+    assert f"frames at most {LARGEST_FRAME_SIDE}" in GUIDE
+    assert f"else {DEFAULT_CONTEXT:,}." in GUIDE
+    assert f"change it from {GenerationOptions.repetition_penalty:g}" in GUIDE
