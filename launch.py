@@ -25,7 +25,7 @@ Usage: python3 launch.py [COMMAND] [OPTIONS]
   (no command)    open the assistant in the browser
   ask QUESTION    answer one question on the terminal (--image, --audio, --video, --speak, --json)
   talk            speak with the assistant through this machine's microphone and speaker
-  models          list the models that can be chosen
+  models          list, download, update and remove models
   doctor          say what was found on this machine, and how to mend what is missing
   bench           measure speed
   eval            measure quality

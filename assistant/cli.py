@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from assistant.config import Settings, add_settings_arguments, load_settings, start_logging
+from assistant.models_command import ACTIONS
 from models.errors import AssistantError
+
+# Options of a command that are no settings.
+OWN = ("question", "image", "audio", "video", "json", "action", "name")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     talk = commands.add_parser("talk", help="a hands-free conversation with this machine's microphone and speaker")
     talk.add_argument("--voice", help="the voice to speak with")
 
-    models = commands.add_parser("models", help="list the models that can be chosen")
+    models = commands.add_parser("models", help="list, download, update and remove models")
+    models.add_argument("action", nargs="?", default="list", choices=ACTIONS, help="default: list")
+    models.add_argument("name", nargs="?", default="", help="of the model: hf:OWNER/NAME, or one that is listed")
     doctor = commands.add_parser("doctor", help="what is here, and what is missing")
     for command in (models, doctor):
         command.add_argument("--json", action="store_true", help="print JSON")
@@ -48,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command. Returns 0, 2 for bad input, 1 for a failure; the reason goes to standard error."""
     options = _parsed(arguments)
     command = options.pop("command")
-    own = {name: options.pop(name) for name in ("question", "image", "audio", "video", "json") if name in options}
+    own = {name: options.pop(name) for name in OWN if name in options}
     speak = options.pop("speak", None)
     try:
         settings = load_settings(options)
@@ -97,28 +102,12 @@ def _run(command: str, settings: Settings, options: dict) -> int:
         with open_dialogue(settings) as dialogue:
             return run_talk(dialogue, settings)
     if command == "models":
-        return _list_models(settings, as_json=options["json"])
+        from assistant.models_command import run
+
+        return run(settings, options["action"], options["name"], as_json=options["json"])
     from assistant.doctor import main as doctor
 
     return doctor(settings, as_json=options["json"])
-
-
-def _list_models(settings: Settings, *, as_json: bool) -> int:
-    from models.catalogue import ROLES, entries
-
-    chosen = {"seeing": settings.model, "hearing": settings.hearing, "speaking": settings.speaking}
-    if as_json:
-        rows = [{"role": r, **vars(e), "chosen": e.name == chosen[r]} for r in ROLES for e in entries(r)]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return 0
-    for role in ROLES:
-        print(role)
-        for entry in entries(role):
-            mark = "*" if entry.name == chosen[role] else " "
-            size = f"{entry.megabytes} MB" if entry.megabytes is not None else ""
-            where = "installed" if entry.packaged else "by name"
-            print(f" {mark} {entry.name:<34} {where:<10} {size:>8}  {entry.description}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -123,7 +123,11 @@ class VisionLanguageModel(Protocol):
     """Sees and says."""
 
     name: str
-    context_tokens: int
+
+    @property
+    def context_tokens(self) -> int:
+        """The longest prompt and answer together that it takes."""
+        ...
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """Tokens that `messages` take as a prompt, pictures included."""

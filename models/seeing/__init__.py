@@ -130,9 +130,11 @@ def _load_checkpoint(name: str, folder: Path, way: _Way) -> VisionLanguageModel:
     from models import runtime
     from models.seeing.checkpoint import load_checkpoint
     from models.seeing.ladder import ResilientModel
+    from models.seeing.offers import that_fit
 
-    ways = runtime.plans(runtime.this_machine(), runtime.needs_of(folder), device=way.device, precision=way.precision)
-    runtime.demand_fit(ways, name, _that_fit(name))
+    machine = runtime.this_machine()
+    ways = runtime.plans(machine, runtime.needs_of(folder), device=way.device, precision=way.precision)
+    runtime.demand_fit(ways, name, that_fit(machine))
     if way.cancel is not None:
         way.cancel.raise_if_cancelled()
 
@@ -140,15 +142,6 @@ def _load_checkpoint(name: str, folder: Path, way: _Way) -> VisionLanguageModel:
         return load_checkpoint(folder, choice, name=name, on_progress=way.on_progress, cancel=way.cancel)
 
     return ResilientModel(load, ways, name)
-
-
-def _that_fit(name: str) -> tuple[str, ...]:
-    """Names of chosen models that this machine can run, the largest first; at most three."""
-    from models.runtime import this_machine
-
-    machine = this_machine()
-    fitting = [m for m in CHOSEN if m.name != name and m.best_plan(machine) is not None]
-    return tuple(m.name for m in sorted(fitting, key=lambda m: -m.millions)[:3])
 
 
 def _load_packaged(name: str, on_progress: OnProgress | None) -> VisionLanguageModel:

@@ -58,10 +58,11 @@ class ChosenModel:
 
     @property
     def needs(self) -> ModelNeeds:
-        """As far as the catalogue knows them; the cache of keys and values counts as nothing here."""
+        """As far as the catalogue knows them. The cache of keys and values is a guess on the safe side: 100 bytes a
+        token for each million parameters, up to 1,500 of them (Qwen3-VL-2B has 115 kB, SmolVLM2-256M 23 kB)."""
         from models.runtime import ModelNeeds
 
-        return ModelNeeds(self.millions * 1_000_000, 0, self.context_tokens)
+        return ModelNeeds(self.millions * 1_000_000, min(self.millions, 1_500) * 100, self.context_tokens)
 
     @property
     def download_bytes(self) -> int:
@@ -74,10 +75,6 @@ class ChosenModel:
         The formula is `ModelNeeds.weight_bytes`; a conversation takes more, which `plans` counts.
         """
         return self.needs.weight_bytes(precision)
-
-    def best_plan(self, machine: Machine, *, device: str = "auto", precision: str = "auto") -> RuntimeChoice | None:
-        """How it would run here; None where it does not fit."""
-        return next((p for p in self.plans(machine, device=device, precision=precision) if p.fits), None)
 
     def plans(self, machine: Machine, *, device: str = "auto", precision: str = "auto") -> Sequence[RuntimeChoice]:
         """All ways to run it here, the best first."""
