@@ -147,7 +147,7 @@ def test_hanging_up_stops_the_hearing(tmp_path: Path) -> None:
         client = server.client.with_options(timeout=0.4)
         with pytest.raises(openai.APITimeoutError):
             client.audio.transcriptions.create(model="lucid", file=SPEECH)
-        until(lambda: server.lines["hearing"]._inside == 0)
+        until(lambda: server.lines["hearing"].inside == 0)
         assert ear.windows > 3
         until(lambda: list(server.services.inbox.folder.iterdir()) == [])
 
@@ -282,7 +282,7 @@ def test_speech_is_sent_while_it_is_made_and_ends_with_its_listener(tmp_path: Pa
             with sound.create(model="lucid", voice="tone", input="Go on.", response_format=kind) as answer:
                 pieces = answer.iter_bytes(1000)
                 assert len(next(pieces)) == len(next(pieces)) == 1000
-            until(lambda: server.lines["speaking"]._inside == 0)
+            until(lambda: server.lines["speaking"].inside == 0)
         assert 0 < mouth.clips < 400
 
 

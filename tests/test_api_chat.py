@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +22,11 @@ from assistant.grounding import NO_PICTURE
 from models.engines import Engines
 from models.errors import EngineFailure, EngineUnavailable
 from models.fakes import ScriptedModel
-from models.interfaces import TextDelta
+from models.interfaces import GenerationOptions, TextDelta
 from models.media import load_picture
-from models.types import AudioPart
+from models.seeing.server import connect
+from models.streaming import never_cancelled
+from models.types import AudioPart, Message
 from tests.api_server import FIXTURES, KEY, ApiServer, serving, until
 
 ASK = [{"role": "user", "content": "Where is Paris?"}]
@@ -453,6 +456,46 @@ def test_each_engine_is_a_model_by_its_own_name(tmp_path: Path) -> None:
         assert server.client.models.retrieve("hf:a/b@c").model_extra["roles"] == ["seeing"]
 
 
+def test_a_model_that_is_being_loaded_is_not_passed_off_as_another(tmp_path: Path) -> None:
+    loading = threading.Event()
+
+    def load(name: str, **_: Any) -> Any:
+        if name == "large":
+            assert loading.wait(10)
+        return ScriptedModel([f"I am {name}."])
+
+    engines = Engines("small", "ear", "mouth", loaders=dict.fromkeys(("seeing", "hearing", "speaking"), load))
+    with serving(tmp_path, engines) as server:
+
+        def ask(name: str) -> tuple[str, str]:
+            answer = server.client.chat.completions.create(model=name, messages=ASK)
+            return answer.model, answer.choices[0].message.content
+
+        assert ask("lucid") == ("small", "I am small.")
+        engines.use("seeing", "large")
+        warming = engines.warm(("seeing",))
+        until(lambda: engines.states()[0].status == "loading")
+        assert ask("small") == ask("lucid") == ("small", "I am small.")
+        with pytest.raises(openai.InternalServerError, match="'large' is being loaded, and 'small' answers"):
+            ask("large")
+        assert "small" in [m.id for m in server.client.models.list()]
+        loading.set()
+        warming.join(10)
+        assert ask("large") == ask("lucid") == ("large", "I am large.")
+        with pytest.raises(openai.NotFoundError):
+            ask("small")
+
+
+def test_another_lucid_learns_what_this_one_takes(server: ApiServer) -> None:
+    """More of the two together: tests/test_server_lucid.py."""
+    assert model_of(server)  # loaded, so that it can say how much it takes in
+    engine = connect(f"{server.address}/v1", "scripted", name="server:here", key=KEY)
+    assert engine.context_tokens == 8192
+    options = GenerationOptions(temperature=0.5, seed=3, top_k=4, min_p=0.1, repetition_penalty=1.2)
+    assert "".join(d.text for d in engine.stream([Message.of_text("user", "Hi")], options, never_cancelled()))
+    assert model_of(server).calls[-1].options == options
+
+
 # Failures
 
 
@@ -586,7 +629,7 @@ def test_first_come_first_served(tmp_path: Path) -> None:
         futures = []
         for number in range(4):
             futures.append(pool.submit(ask, number))
-            until(lambda number=number: seeing._inside == number + 1)
+            until(lambda number=number: seeing.inside == number + 1)
         model.gate.set()
         for future in futures:
             future.result()
@@ -604,12 +647,27 @@ def test_who_hangs_up_while_waiting_is_never_answered(tmp_path: Path) -> None:
         for stream in (True, False):
             with pytest.raises(openai.APITimeoutError):
                 client.with_options(timeout=0.2).chat.completions.create(model="lucid", messages=ASK, stream=stream)
-        until(lambda: seeing._inside == 1)
+        until(lambda: seeing.inside == 1)
         model.gate.set()
         assert first.result().choices[0].message.content
         assert client.chat.completions.create(model="lucid", messages=ASK).choices[0].message.content
         assert len(model.calls) == 2
-        assert seeing._inside == 0
+        assert seeing.inside == 0
+
+
+def test_who_does_not_read_keeps_nobody_waiting(tmp_path: Path) -> None:
+    model = ScriptedModel([" ".join(["x" * 20_000] * 1000), "Next."])
+    with serving(tmp_path, Engines.scripted(seeing=model)) as server:
+        body = json.dumps({"model": "lucid", "messages": ASK, "stream": True, "max_tokens": 1000}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {server.http.base_url.netloc.decode()}\r\n"
+        head += f"Authorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection((server.http.base_url.host, server.http.base_url.port)) as deaf:
+            deaf.sendall(head.encode() + body)
+            until(lambda: model.words_made)
+            answer = server.client.chat.completions.create(model="lucid", messages=ASK)
+            assert answer.choices[0].message.content == "Next."
+            assert model.words_made == 1001
+            assert deaf.recv(15) == b"HTTP/1.1 200 OK"
 
 
 def test_the_page_and_programs_leave_nothing_of_each_other(server: ApiServer) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from assistant.config import Settings, load_settings
 from models.errors import SettingsError
-from tests.api_server import BEARER, KEY, ApiServer, running, serving
+from tests.api_server import BEARER, KEY, ROOT, ApiServer, running, serving
 from ui import login
 from ui.api.keys import KEY_FILE, SHORTEST_KEY, api_key, demand_key, introduction
 from ui.api.routes import only_http
@@ -198,6 +202,28 @@ def test_the_key_opens_the_endpoint_only_and_the_password_the_page_only(make_pag
         assert httpx.get(f"{address}/lucid/state", headers=cookie).status_code == 200
         assert httpx.get(f"{address}/v1/models", headers=cookie).status_code == 401
         assert httpx.get(f"{address}/v1/models", auth=("ada", "secret")).status_code == 401
+
+
+def test_a_start_with_the_option_says_the_key_and_answers(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ui", "--model", "scripted", "--no-browser", "--port", "7941", "--api"]
+    process = subprocess.Popen(
+        [*command, "--data-dir", str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    try:
+        assert process.stdout
+        said = [process.stdout.readline()]
+        while "curl" not in said[-1] and said[-1]:
+            said.append(process.stdout.readline())
+        found = re.search(r"(http://127\.0\.0\.1:\d+/v1) with the key (\S+)", said[-2])
+        assert found, said
+        client = openai.OpenAI(base_url=found[1], api_key=found[2], max_retries=0)
+        answer = client.chat.completions.create(model="lucid", messages=[{"role": "user", "content": "Hello"}])
+        assert answer.choices[0].message.content == "You said: Hello."
+        with pytest.raises(openai.AuthenticationError, match="not Lucid's key"):
+            client.with_options(api_key="another").models.list()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
 
 
 # The key itself

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from assistant.stateless import CompletionEnd
 from models.errors import AssistantError
 from models.interfaces import TextDelta
+from models.streaming import CancelToken
 from ui.api.answers import StreamedAnswer, json_body, log
 from ui.api.chat_request import ChatRequest, parse_chat
 from ui.api.errors import error_of
@@ -33,11 +34,13 @@ async def chat_completions(request: Request, service: ApiService) -> Response:
     body = await json_body(request)
     asked = await run_in_threadpool(parse_chat, body, service.generation())
     del body  # pictures are in it as text; this request may have to wait
-    model = service.model("seeing", asked.model)
-    job: Job[Piece] = Job(
-        request, service.lines["seeing"], lambda cancel: service.assistant.complete(asked.completion, cancel)
-    )
-    completion = _Completion(model)
+    completion = _Completion(service.model("seeing", asked.model))
+
+    def work(cancel: CancelToken) -> Iterator[Piece]:
+        completion.model = service.model("seeing", asked.model)  # the owner may have chosen another one meanwhile
+        yield from service.assistant.complete(asked.completion, cancel)
+
+    job: Job[Piece] = Job(request, service.lines["seeing"], work)
     if asked.stream:
         return await _streamed(job, completion, asked)
     try:

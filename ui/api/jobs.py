@@ -27,18 +27,21 @@ class Line:
     """The requests for one engine, which answers one at a time: first come, first served, and not endlessly many.
 
     Used from the event loop only.
+
+    Attributes:
+        inside: how many wait or are being served.
     """
 
     def __init__(self, most_waiting: int = MOST_WAITING) -> None:
         self._turn = asyncio.Lock()  # wakes those who wait in the order in which they came
         self._most = most_waiting + 1
-        self._inside = 0
+        self.inside = 0
         self._begun = 0.0
         self._took_s = 0.0
 
     def join(self) -> None:
         """Takes a place. Raises `RequestRefused` (429) when there is none; otherwise `leave` must follow."""
-        if self._inside >= self._most:
+        if self.inside >= self._most:
             wait = min(_RETRY_S[1], max(_RETRY_S[0], round(self._took_s)))
             raise RequestRefused(
                 f"{self._most - 1} requests are waiting already; try again later.",
@@ -46,7 +49,7 @@ class Line:
                 code="queue_full",
                 headers={"retry-after": str(wait)},
             )
-        self._inside += 1
+        self.inside += 1
 
     async def turn(self) -> None:
         """Waits until it is the caller's turn; `done` must follow."""
@@ -60,7 +63,7 @@ class Line:
 
     def leave(self) -> None:
         """Gives the place up."""
-        self._inside -= 1
+        self.inside -= 1
 
 
 class Job(Generic[T]):

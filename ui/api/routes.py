@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from assistant.stateless import StatelessAssistant
-from models.catalogue import EngineRole
+from models.catalogue import ROLES, EngineRole
 from models.errors import AssistantError
 from ui.api.answers import not_answered, refused
 from ui.api.audio import speech, transcriptions
@@ -78,13 +79,13 @@ def only_http(app: ASGIApp) -> ASGIApp:
 
 async def models(_: Request, service: ApiService) -> Response:
     """The engines in use."""
-    return JSONResponse({"object": "list", "data": _models(service)})
+    return JSONResponse({"object": "list", "data": await run_in_threadpool(_models, service)})
 
 
 async def model(request: Request, service: ApiService) -> Response:
     """One of them."""
     asked = request.path_params["id"]
-    for found in _models(service):
+    for found in await run_in_threadpool(_models, service):
         if found["id"] == asked:
             return JSONResponse(found)
     sentence = f"The model {asked[:200]!r} is not in use here."
@@ -92,11 +93,18 @@ async def model(request: Request, service: ApiService) -> Response:
 
 
 def _models(service: ApiService) -> list[dict[str, Any]]:
-    """By name; an engine may have several roles (scripted ones do)."""
+    """By name; an engine may have several roles (scripted ones do). `max_model_len`, as vLLM calls how much the model
+    reads and writes together, is known once it is loaded."""
+    engines = service.assistant.engines
     roles: dict[str, list[EngineRole]] = {}
-    for state in service.assistant.engines.states():
-        roles.setdefault(state.name, []).append(state.role)
-    return [
-        {"id": name, "object": "model", "created": service.started, "owned_by": "lucid", "roles": of}
-        for name, of in roles.items()
-    ]
+    for role in ROLES:
+        roles.setdefault(engines.serving(role), []).append(role)
+    found: list[dict[str, Any]] = []
+    for name, of in roles.items():
+        context = {}
+        if "seeing" in of and engines.ready("seeing"):
+            context = {"max_model_len": engines.vision_language().context_tokens}
+        found.append(
+            {"id": name, "object": "model", "created": service.started, "owned_by": "lucid", "roles": of, **context}
+        )
+    return found

@@ -37,20 +37,24 @@ class ApiService:
     started: int = field(default_factory=lambda: int(time.time()))
 
     def model(self, role: EngineRole, asked: str) -> str:
-        """The engine in use for `role`, where a program asks for it by its name or as "lucid".
+        """The engine that answers for `role`, where a program asks for it by its name or as "lucid".
 
         No request makes another one load: that would take the page's model away from the owner.
 
         Raises:
-            RequestRefused: status 404, naming what can be asked for.
+            RequestRefused: status 404, naming what can be asked for; 503 for the one that is being loaded.
         """
-        name = self.assistant.engines.name(role)
-        if asked not in (name, ANY_MODEL):
-            raise RequestRefused(
-                f"The model {asked[:200]!r} is not in use here. Ask for {name!r} (or {ANY_MODEL!r}), "
-                "or choose another one on the page.",
-                status=404,
-                param="model",
-                code="model_not_found",
-            )
-        return name
+        engines = self.assistant.engines
+        serving = engines.serving(role)
+        if asked in (serving, ANY_MODEL):
+            return serving
+        if asked == engines.name(role):
+            sentence = f"The model {asked!r} is being loaded, and {serving!r} answers meanwhile."
+            raise RequestRefused(sentence, status=503, param="model", headers={"retry-after": "5"})
+        raise RequestRefused(
+            f"The model {asked[:200]!r} is not in use here. Ask for {serving!r} (or {ANY_MODEL!r}), "
+            "or choose another one on the page.",
+            status=404,
+            param="model",
+            code="model_not_found",
+        )

@@ -4,6 +4,7 @@
 |-|-|-|
 | vLLM, SGLang | owned_by | top_k, min_p, repetition_penalty; continue_final_message |
 | llama.cpp | owned_by | top_k, min_p, repeat_penalty; continue_final_message |
+| another Lucid (docs/API.md) | owned_by | top_k, min_p, repetition_penalty |
 | Ollama | /api/version | nothing; it continues a last message of the assistant by itself |
 | others | – | nothing: `transformers serve`, one of them, answers 422 to a field that it does not know |
 """
@@ -22,16 +23,17 @@ from models.seeing.server.messages import LARGEST_SIDE
 if TYPE_CHECKING:
     import openai
 
-Kind = Literal["vllm", "sglang", "llama.cpp", "ollama", ""]
+Kind = Literal["vllm", "sglang", "llama.cpp", "ollama", "lucid", ""]
 
 # Where a server does not say it. Ollama gives that much below 24 GB of video memory, and silently cuts off the rest.
 DEFAULT_CONTEXT = 4096
 SMALLEST_SIDE = 320
-_OWNERS: Mapping[str, Kind] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp"}
+_OWNERS: Mapping[str, Kind] = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llama.cpp", "lucid": "lucid"}
 _EXTRAS: Mapping[Kind, Mapping[str, str]] = {
     "vllm": {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"},
     "sglang": {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"},
     "llama.cpp": {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty"},
+    "lucid": {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty"},
 }
 _OPTIONAL = ("stream_options", "temperature", "top_p", "seed")
 _NO_EYES = re.compile(
