@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -177,3 +178,11 @@ def serving(*script: Play) -> Iterator[ScriptedServer]:
         server.shutdown()
         server.server_close()
         thread.join(5)
+
+
+def until(true: Callable[[], object], seconds: float = 5.0) -> None:
+    """Waits for something to come true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.01)

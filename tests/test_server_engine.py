@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -18,7 +19,7 @@ from models.seeing.server import connect
 from models.seeing.server.connection import Patience
 from models.streaming import CancelScope, never_cancelled
 from models.types import ImagePart, Message, Picture, TextPart
-from tests.scripted_server import refusing, saying, serving
+from tests.scripted_server import refusing, saying, serving, until
 
 QUICK = Patience(connect_s=2, first_token_s=2, between_tokens_s=2, list_s=2, pause_s=0.01)
 KEY = "sk-very-secret-0815"
@@ -345,8 +346,8 @@ def test_a_stop_closes_the_connection_at_once(begun):
         text, _, _ = ask(model, "Count.", cancel=cancel)
         assert time.monotonic() - started < 0.6
         assert text == ("One" if begun else "")
-        _until(lambda: server.left == [True])
-        _until(lambda: threading.active_count() <= threads + 1)  # the server's own thread
+        until(lambda: server.left == [True])
+        until(lambda: threading.active_count() <= threads + 1)  # the server's own thread
         server.script = [saying("Again.")]
         assert ask(model, "Again.")[0] == "Again."
 
@@ -363,27 +364,20 @@ def test_a_reader_that_leaves_closes_the_connection_too():
         started = time.monotonic()
         stream.close()
         assert time.monotonic() - started < 0.5
-        _until(lambda: server.left == [True])
+        until(lambda: server.left == [True])
 
 
 def test_twenty_starts_and_stops_leave_nothing_behind():
     with serving(lambda exchange: exchange.until_left()) as server:
         model = connected(server)
-        threads = threading.active_count()
+        threads, files = threading.active_count(), psutil.Process().num_fds()
         for _ in range(20):
             scope = CancelScope()
             cancel = scope.begin()
             threading.Timer(0.005, scope.cancel).start()
             assert ask(model, "Hi", cancel=cancel)[0] == ""
         gc.collect()
-        _until(lambda: threading.active_count() <= threads + 1)
-
-
-def _until(true, seconds=3.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.01)
+        until(lambda: threading.active_count() <= threads + 1 and psutil.Process().num_fds() <= files + 2)
 
 
 # keys and places

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from PIL import Image
+
 from models.seeing.prompt import clock
 from models.types import AudioPart, ImagePart, Message, Picture, TextPart, VideoPart
 
@@ -20,7 +22,7 @@ LARGEST_FRAME_SIDE = 640
 # Models that cut a picture into squares of 28 or 32 pixels refuse one that is smaller than a square, or a strip.
 SMALLEST_SIDE = 56
 LONGEST_TO_SHORTEST = 50
-# A drawing or a screenshot has few colours: PNG is smaller there, and exact. WebP would be smaller still, but
+# A drawing or a screenshot has few colours: PNG is mostly smaller there, and exact. WebP would be smaller still, but
 # llama.cpp's decoder does not read it.
 FEW_COLOURS = 2048
 JPEG_QUALITY = 90
@@ -94,18 +96,20 @@ def sent_size(picture: Picture, largest_side: int) -> tuple[int, int]:
 
 
 def _encoded(picture: Picture, largest_side: int) -> str:
-    from PIL import Image
-
     size = sent_size(picture, largest_side)
     image = picture.image if picture.image.size == size else picture.image.resize(size, Image.Resampling.LANCZOS)
-    data = io.BytesIO()
+    kind, data = "jpeg", _saved(image, "JPEG", quality=JPEG_QUALITY)
     if image.getcolors(FEW_COLOURS) is not None:
-        image.save(data, "PNG")
-        kind = "png"
-    else:
-        image.save(data, "JPEG", quality=JPEG_QUALITY)
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+        exact = _saved(image, "PNG")
+        if len(exact) <= len(data):  # a grey photograph has few colours, too, but not a small PNG
+            kind, data = "png", exact
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _saved(image: Image.Image, kind: str, **options: int) -> bytes:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
 
 
 def chat_of(
