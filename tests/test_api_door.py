@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -20,7 +21,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from assistant.config import Settings, load_settings
 from models.errors import SettingsError
-from tests.api_server import BEARER, KEY, ROOT, ApiServer, running, serving
+from tests.api_server import BEARER, FIXTURES, KEY, ROOT, ApiServer, running, serving
 from ui import login
 from ui.api.keys import KEY_FILE, SHORTEST_KEY, api_key, demand_key, introduction
 from ui.api.routes import only_http
@@ -224,6 +225,23 @@ def test_a_start_with_the_option_says_the_key_and_answers(tmp_path: Path) -> Non
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(15)
+
+
+def test_the_example_of_the_guide_runs_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (ROOT / "docs" / "API.md").read_text(encoding="utf-8")
+    program = re.search(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert program
+    shutil.copy(FIXTURES / "pictures" / "cat.jpg", tmp_path / "photo.jpg")
+    shutil.copy(FIXTURES / "speech" / "weather_question.flac", tmp_path / "question.flac")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LUCID_API_KEY", KEY)
+    with serving(tmp_path) as server:
+        exec(program[1].replace("http://127.0.0.1:7860", server.address), {})
+    said = capsys.readouterr().out
+    assert "You said: What does the picture show?. I was given 1 picture.What is the capital of France?" in said
+    assert (tmp_path / "hello.wav").read_bytes()[:4] == b"RIFF"
 
 
 # The key itself
