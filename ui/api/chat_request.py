@@ -22,7 +22,7 @@ MOST_STOPS = 4
 LONGEST_STOP = 1000
 # A picture takes up to 12 MB once it is decoded (2048 × 2048 × 3), however small its file is.
 MOST_FILES = 16
-MOST_TOKENS = 1 << 20
+MOST_TOKENS = (1 << 31) - 1  # no limit of ours: the context is one
 SEEDS = (-(1 << 63), (1 << 63) - 1)
 
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
