@@ -235,7 +235,7 @@ def test_an_endless_answer_is_ended():
             [Message.of_text("user", "Hi")], GenerationOptions(max_new_tokens=4), never_cancelled()
         )
         deltas = list(stream)
-        assert 64 * 4 < sum(len(d.text) for d in deltas) < 64 * 4 + 100
+        assert 256 * 4 < sum(len(d.text) for d in deltas) < 256 * 4 + 100
         assert deltas[-1].notice == "The answer was cut off at its limit of 4 tokens."
 
 

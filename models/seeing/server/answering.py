@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 # A token arrives as about 250 bytes of JSON; a server that sends this much more is broken or hostile.
 BYTES_PER_TOKEN = 8192
 BYTES_BESIDES = 1 << 20
-LETTERS_PER_TOKEN = 64  # of one token, at the very most
+LETTERS_PER_TOKEN = 256  # of one token, at the very most: vocabularies hold long rows of dashes and spaces
 MOST_LESSONS = 12
 
 
