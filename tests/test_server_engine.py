@@ -13,7 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from models.errors import BadInput, EngineFailure, EngineUnavailable, SettingsError
+from models.errors import BadInput, Cancelled, EngineFailure, EngineUnavailable, SettingsError
 from models.interfaces import GenerationOptions
 from models.seeing.server import connect
 from models.seeing.server.connection import Patience
@@ -378,6 +378,19 @@ def test_twenty_starts_and_stops_leave_nothing_behind():
             assert ask(model, "Hi", cancel=cancel)[0] == ""
         gc.collect()
         until(lambda: threading.active_count() <= threads + 1 and psutil.Process().num_fds() <= files + 2)
+
+
+def test_a_connection_that_is_no_longer_wanted_is_given_up():
+    with serving() as server:
+        server.models = lambda exchange: exchange.until_left()
+        scope = CancelScope()
+        cancel = scope.begin()
+        threading.Timer(0.1, scope.cancel).start()
+        started = time.monotonic()
+        with pytest.raises(Cancelled):
+            connected(server, cancel=cancel)
+        assert time.monotonic() - started < 1
+        until(lambda: server.left == [True])
 
 
 # keys and places

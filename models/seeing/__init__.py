@@ -101,7 +101,7 @@ def load_vision_language_model(
         from models.seeing.server import connect
 
         address, _, model = name.removeprefix("server:").partition("#")
-        return connect(address, model, name=name, key=os.environ.get(SERVER_KEY, ""), offline=offline)
+        return connect(address, model, name=name, key=os.environ.get(SERVER_KEY, ""), offline=offline, cancel=cancel)
     return _load_packaged(name, on_progress)
 
 

@@ -139,7 +139,14 @@ class ServerModel:
 
 
 def connect(
-    url: str, model: str = "", *, name: str, key: str = "", offline: bool = False, patience: Patience | None = None
+    url: str,
+    model: str = "",
+    *,
+    name: str,
+    key: str = "",
+    offline: bool = False,
+    cancel: CancelToken | None = None,
+    patience: Patience | None = None,
 ) -> ServerModel:
     """The engine for a model on an OpenAI-compatible server. Asks the server for its list; loads nothing here.
 
@@ -149,9 +156,11 @@ def connect(
         name: of the engine, as in the catalogue.
         key: by default what the environment variable LUCID_SERVER_KEY holds.
         offline: only a server on this machine may be used.
+        cancel: ends the asking.
         patience: how long to wait.
 
     Raises:
+        Cancelled: `cancel` became stale.
         EngineUnavailable: the address is none, nothing answers there, or it has no such model.
         SettingsError: the key cannot be one.
     """
@@ -159,7 +168,8 @@ def connect(
     connection = Connection(address, key or os.environ.get(KEY_VARIABLE, ""), patience or Patience())
     deadline = Deadline()
     deadline.set(connection.patience.list_s, failures.unanswered(address.base, connection.patience.list_s))
-    dialect = complete(_first_words(connection, model, deadline), lambda: False, deadline)
+    unwanted = (lambda: cancel.cancelled) if cancel is not None else (lambda: False)
+    dialect = complete(_first_words(connection, model, deadline), unwanted, deadline)
     log.info("%s: %s, %d tokens (%s)", name, dialect.model, dialect.context_tokens, dialect.context_reason)
     return ServerModel(connection, dialect, name, model)
 
