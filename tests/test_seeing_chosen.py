@@ -173,4 +173,5 @@ def test_a_server_is_asked_with_the_key_of_the_environment(monkeypatch):
     monkeypatch.setenv("LUCID_SERVER_KEY", "secret")
     assert load_vision_language_model("server:http://127.0.0.1:8000/v1#m/x", offline=True) == "server"
     name = "server:http://127.0.0.1:8000/v1#m/x"
-    assert asked == [(("http://127.0.0.1:8000/v1", "m/x"), {"name": name, "key": "secret", "offline": True})]
+    given = {"name": name, "key": "secret", "offline": True, "cancel": None}
+    assert asked == [(("http://127.0.0.1:8000/v1", "m/x"), given)]
