@@ -141,6 +141,8 @@ class ResilientModel:
         while not cancel.cancelled and made < options.max_new_tokens:
             while self._notices:
                 yield TextDelta("", 0, self._notices.pop(0))
+            if cancel.cancelled:
+                return
             asked = _begun(self._relief.of(messages), said)
             rest = replace(options, max_new_tokens=options.max_new_tokens - made)
             failed = False
@@ -161,7 +163,6 @@ class ResilientModel:
 
     def _step_down(self, messages: Sequence[Message], *, drop: bool) -> str:
         """Takes the next step that can help, and says so. Raises `OutOfMemory` when there is none."""
-        give_back()
         if drop and hasattr(self._engine, "forget"):
             self._forget()
             return "Memory ran out, so what was kept of earlier turns was dropped."
