@@ -238,7 +238,7 @@ class Engines:
             if hasattr(engine, "close"):
                 engine.close()
             failure = EngineUnavailable(
-                f"Loading {slot.name} was stopped.", "What was downloaded is kept; choose it again to go on."
+                f"The loading of {slot.name} was stopped.", "What was downloaded is kept; choose it again to go on."
             )
         except AssistantError as error:
             failure = error
@@ -281,7 +281,7 @@ class Engines:
             slot.keeper = keeper = Keeper(engine, self.unload_min * 60, lambda: self._unloaded(slot, keeper))
         else:
             slot.engine = engine
-        why = str(getattr(engine, "reason", ""))  # where and how exactly it runs, if it says so
+        why = getattr(getattr(engine, "choice", None), "reason", "")  # where and how exactly it runs, if it says so
         slot.state = EngineState(slot.state.role, slot.name, "ready", why or "Ready")
         before, slot.previous = slot.previous, None
         if before is not None:
@@ -300,7 +300,7 @@ class Engines:
         with self._choosing:
             still_chosen = self._slots[role] is slot
             if still_chosen and before is not None:
-                notice = f"{failure} {before.name} goes on answering."
+                notice = f"{failure} Answers still come from {before.name}."
                 before.state = replace(before.state, text=notice, notice=notice)
                 self._slots[role] = before
                 log.warning("%s", notice)

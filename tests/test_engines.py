@@ -238,8 +238,8 @@ def test_a_load_can_be_cancelled_and_the_engine_before_goes_on(engines, loads):
     state = seeing(engines)
     assert (state.name, state.status) == ("first", "ready")
     assert state.notice == state.text
-    assert state.text.startswith("Loading slow was stopped.")
-    assert state.text.endswith("first goes on answering.")
+    assert state.text.startswith("The loading of slow was stopped.")
+    assert state.text.endswith("Answers still come from first.")
     assert engines.vision_language().name == "first"
     assert loads.names == ["first", "slow"]
 
@@ -281,7 +281,7 @@ def test_the_first_choice_can_be_cancelled_too_and_asked_for_again(loads):
     engines.cancel("seeing")
     asking.join(2)
     assert failures
-    assert failures[0].startswith("Loading slow was stopped.")
+    assert failures[0].startswith("The loading of slow was stopped.")
     assert seeing(engines).status == "cold"
     loads.let_go.set()
     assert engines.vision_language().name == "slow"
@@ -295,7 +295,7 @@ def test_a_choice_that_cannot_be_loaded_leaves_the_engine_before_it(engines, loa
     assert engines.vision_language().name == "first"
     state = seeing(engines)
     assert (state.name, state.status) == ("first", "ready")
-    assert state.text == "The model hub cannot be reached. Check the network. first goes on answering."
+    assert state.text == "The model hub cannot be reached. Check the network. Answers still come from first."
     assert loads.made["first"].closed == 0
     engines.use("seeing", "second")
     engines.vision_language()

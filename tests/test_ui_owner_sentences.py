@@ -32,14 +32,14 @@ BAD = ROOT / "tests" / "fixtures" / "bad"
 RAISED = {"BadInput", "EngineUnavailable", "EngineFailure", "StoreError", "Unspeakable", "Progress"}
 # They speak to the terminal, to developers, or only to those who train.
 NOT_ON_THE_PAGE = re.compile(
-    r"assistant/(ask|cli|doctor|talk|sound_devices|setup|config)|models/(fakes|runtime)|models/glimpse/(?!engine)"
+    r"assistant/(ask|cli|doctor|models_command|talk|sound_devices|setup|config)|models/(fakes|runtime)|models/glimpse/(?!engine)"
 )
 
 # Said on the terminal, before there is a page; or put together so that the gap holds a part of the sentence.
 AT_THE_START = (
     "The conversations were written by a newer Lucid", "Update Lucid, or choose", "This Python's SQLite",
     "Use a Python with SQLite", "The database gap", "Close the other", "This gap is not there",
-    "“gap” has gapno moving", "“gap” is longer than gap.",
+    "gap was not downloaded by Lucid.gap", "“gap” has gapno moving", "“gap” is longer than gap.",
 )  # fmt: skip
 
 
@@ -114,6 +114,7 @@ def test_engines_that_are_not_there_and_what_they_are(tmp_path):
     ]
     assert len(said) >= 10
     said += [e.description for role in ROLES for e in entries(role) if "<" not in e.name]
+    assert len(said) > 30
     assert [s for s in said if not is_chinese(in_language(s, "zh"))] == []
 
 
@@ -184,6 +185,32 @@ def test_the_table_has_the_same_gaps_and_english_stays_english():
     assert in_language(unknown, "zh") == unknown
     braces = in_language("“{0}{name}<b>” is not a picture that can be read.", "zh")
     assert "{0}{name}<b>" in braces
+
+
+def test_a_message_its_remedy_and_what_is_used_instead_are_all_said_in_chinese():
+    failure = (
+        "The model hub at http://x cannot be reached (ConnectError). Check the network, or choose a model that is on "
+    )
+    said = in_language(failure + "this machine. Answers still come from glimpse.", "zh")
+    assert said == "无法连接模型库 http://x（ConnectError）。请检查网络，或选择本机已有的模型。仍由 glimpse 回答。"
+    ends_in_a_gap = "x could not be loaded: OSError: y. Run python3 launch.py doctor to see what is missing."
+    assert "Run" not in in_language(ends_in_a_gap, "zh")
+
+
+def test_where_a_model_runs_and_what_does_not_fit():
+    from models.errors import EngineUnavailable
+    from models.runtime import Machine, ModelNeeds, RuntimeChoice, demand_fit, plans
+
+    processor = Machine("cpu", "AVX512", 10 << 30, True, 4, ("int8", "int4"))
+    graphics = Machine("cuda", "RTX", 4 << 30, True, 4, ("int8", "int4"), (processor,))
+    told = [p.reason for p in plans(graphics, ModelNeeds(2_000_000_000, 1000, 4096))]
+    told += [p.reason for p in plans(processor, ModelNeeds(2_000_000_000, 1000, 4096), precision="float32")]
+    assert len(told) >= 5
+    with pytest.raises(EngineUnavailable) as caught:
+        demand_fit([RuntimeChoice("cuda", "int4", False, "", 9 << 30, 1 << 30)], "hf:a/b", ("hf:c/d",))
+    told += say(caught.value)
+    assert [s for s in told if not is_chinese(in_language(s, "zh"))] == []
+    assert not any("because" in in_language(s, "zh") for s in told)
 
 
 def test_long_sentences_do_not_take_long():

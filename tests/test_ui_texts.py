@@ -7,10 +7,12 @@ from pathlib import Path
 from string import Formatter
 
 from ui.i18n import LANGUAGES, TABLE, language_of, text, translations
+from ui.preferences import SAMPLING
 
 UI = Path(__file__).parent.parent / "ui"
+SAMPLED = tuple(f"set.{name}" for name in SAMPLING)
 # Keys put together in code: their beginnings.
-COMPOSED = ("engine.", "colour.", "example.", "persona.", "seen.", "theme.", "key.")
+COMPOSED = ("engine.", "colour.", "example.", "persona.", "seen.", "theme.", "key.", *SAMPLED)
 
 
 def sources() -> str:

@@ -13,8 +13,8 @@ from models.errors import AssistantError, StoreError
 from ui.calls import Call, signal
 from ui.i18n import Language, text
 from ui.layout_settings import PERSONAS
-from ui.owner_sentences import in_language
-from ui.preferences import Preferences
+from ui.model_picker import choices
+from ui.preferences import SAMPLING, Preferences, sampling_number
 from ui.services import PageServices
 
 log = logging.getLogger(__name__)
@@ -31,11 +31,11 @@ class SettingsHandlers:
 
     def show(self, event: gr.EventData, request: gr.Request) -> Updates:
         """What the settings panel shows when it is opened: (seeing, hearing, speaking, speak, voice, speed, dictation,
-        persona, prompt, language)."""
+        persona, prompt, language, and how answers are sampled)."""
         call = Call.of(event, request)
         chosen = self._services.preferences.current
         return (
-            *(self._engine_choices(role, call.language) for role in ROLES),
+            *self._all_engines(call.language),
             gr.update(value=chosen.speak),
             self._voices(chosen, call.language),
             gr.update(value=chosen.speed),
@@ -43,7 +43,25 @@ class SettingsHandlers:
             gr.update(choices=self._personas(call.language), value=None),
             gr.update(value=self._system(call.conversation)),
             call.language,
+            *self._sampling(),
         )
+
+    def engines(self, event: gr.EventData, request: gr.Request) -> Updates:
+        """The three lists of engines anew: one was loaded, or could not be."""
+        return self._all_engines(Call.of(event, request).language)
+
+    def sample(self, name: str, value: float | None) -> str:
+        """Keeps a number of how answers are sampled; one that cannot be is left as it was."""
+        number = sampling_number(name, value)
+        if number is None:
+            return signal()
+        chosen = {**(self._services.preferences.current.sampling or {}), name: number}
+        return self._changed(sampling={k: v for k, v in chosen.items() if v != getattr(self._services.settings, k)})
+
+    def usual_sampling(self) -> Updates:
+        """Back to what the settings say. Returns the numbers and the signal."""
+        self._services.preferences.change(sampling={})
+        return (*self._sampling(), signal(saved=True))
 
     def use(self, role: EngineRole, name: str | None) -> str:
         """Chooses an engine, and begins to load it."""
@@ -59,7 +77,7 @@ class SettingsHandlers:
         def remember() -> None:
             """Only what could be loaded: a name with a slip in it is not met again at the next start."""
             loading.join()
-            if engines.name(role) == name and engines.ready(role):
+            if engines.serving(role) == name and engines.ready(role):
                 self._services.preferences.choose_engine(role, self._services.configured[role], name)
 
         threading.Thread(target=remember, name="lucid-remember", daemon=True).start()
@@ -110,6 +128,16 @@ class SettingsHandlers:
     def _changed(self, **changes: Any) -> str:
         return signal(preferences=page_preferences(self._services.preferences.change(**changes)))
 
+    def _sampling(self) -> tuple[Any, ...]:
+        generation = self._services.generation
+        return tuple(
+            gr.update(value=-1 if name == "seed" and generation.seed is None else getattr(generation, name))
+            for name in SAMPLING
+        )
+
+    def _all_engines(self, language: Language) -> Updates:
+        return tuple(self._engine_choices(role, language) for role in ROLES)
+
     def _engine_choices(self, role: EngineRole, language: Language) -> Any:
         engines = self._services.engines
         current = engines.name(role)
@@ -118,8 +146,7 @@ class SettingsHandlers:
         except AssistantError as error:
             log.warning("%s", error)
             known = ()
-        # A name with <…> in it is a pattern: the owner types it out.
-        entries = [(f"{e.name} · {in_language(e.description, language)}", e.name) for e in known if "<" not in e.name]
+        entries = choices(known, self._services.settings, language)
         patterns = ", ".join(e.name for e in known if "<" in e.name)
         if current not in [name for _, name in entries]:
             entries.insert(0, (current, current))

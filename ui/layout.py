@@ -12,7 +12,7 @@ from ui.layout_settings import SettingsView, settings_view
 # Calls that lucid.js makes through the bridge: each is an event of that component.
 CALLS = (
     "open", "earlier", "send", "edit", "again", "stop", "prompt",
-    "rename", "delete", "clear", "search", "prefer", "settings",
+    "rename", "delete", "clear", "search", "prefer", "settings", "engines",
 )  # fmt: skip
 # Gradio takes an event for declared when its name stands in quotes in this text.
 _BRIDGE_JS = (

@@ -8,7 +8,7 @@ import gradio as gr
 
 from ui.html import icon, tag
 from ui.i18n import LANGUAGES, translations
-from ui.preferences import SPEEDS
+from ui.preferences import SAMPLING, SPEEDS
 
 I18N = gr.I18n(
     **{language: translations(language) for language in LANGUAGES},
@@ -38,6 +38,8 @@ class SettingsView:
     keep: gr.Button
     remove: gr.Button
     language: gr.State
+    sampling: dict[str, gr.Slider | gr.Number]
+    usual: gr.Button
 
 
 def settings_view() -> SettingsView:
@@ -50,6 +52,8 @@ def settings_view() -> SettingsView:
         gr.HTML(f'<header><h2 data-t="settings"></h2>{close}</header>', js_on_load=None, apply_default_css=False)
         _heading("set.answers")
         seeing = _engine("seeing")
+        gr.HTML(_loading(), elem_id="lu-loading-place", js_on_load=None, apply_default_css=False)
+        sampling, usual = _sampling()
         persona = gr.Dropdown(label=I18N("set.persona"), choices=[], elem_id="lu-persona")
         prompt = gr.Textbox(
             label=I18N("set.prompt"), placeholder=I18N("set.prompt.place"), lines=3, max_lines=8, elem_id="lu-prompt"
@@ -73,8 +77,36 @@ def settings_view() -> SettingsView:
             elem_id="lu-dictation",
         )
     return SettingsView(
-        seeing, hearing, speaking, speak, voice, speed, dictation, persona, prompt, apply, name, keep, remove, language
-    )
+        seeing, hearing, speaking, speak, voice, speed, dictation, persona, prompt, apply, name, keep, remove, language,
+        sampling, usual,
+    )  # fmt: skip
+
+
+def _loading() -> str:
+    """How far the model that was chosen is; engines.js fills it in."""
+    bar = tag("progress", "", id="lu-loading-bar", max="1", aria_labelledby="lu-loading-text")
+    cancel = tag("button", "", id="lu-loading-cancel", type="button", class_="lu-plain", data_t="loading.cancel")
+    said = tag("p", "", id="lu-loading-text", role="status")
+    return tag("div", said + tag("div", bar + cancel), id="lu-loading", hidden=True)
+
+
+def _sampling() -> tuple[dict[str, gr.Slider | gr.Number], gr.Button]:
+    """How answers are drawn, out of the way for those who never ask."""
+    made: dict[str, gr.Slider | gr.Number] = {}
+    with gr.Accordion(I18N("set.sampling"), open=False, elem_id="lu-sampling"):
+        for name, limits in SAMPLING.items():
+            label, info = I18N(f"set.{name}"), I18N(f"set.{name}.info")
+            if limits.slides:
+                made[name] = gr.Slider(
+                    limits.least, limits.most, step=limits.step, label=label, info=info, elem_id=f"lu-{name}"
+                )
+            else:
+                made[name] = gr.Number(
+                    minimum=limits.least, maximum=limits.most, precision=0, label=label, info=info,
+                    elem_id=f"lu-{name}",
+                )  # fmt: skip
+        usual = gr.Button(I18N("set.sampling.usual"), size="sm", elem_id="lu-sampling-usual")
+    return made, usual
 
 
 def _heading(key: str) -> None:

@@ -14,6 +14,8 @@ from ui.sentences_zh import CHINESE
 
 _BETWEEN = re.compile(r"(?<=[.…)]) ")
 _LONGEST = 1000
+# A message, its remedy, and what is used instead.
+_MOST_PARTS = 3
 # The gaps in which the sentences name a language.
 _LANGUAGE_GAPS = ("language", "other")
 _LANGUAGES = {
@@ -26,14 +28,17 @@ def in_language(sentence: str, language: Language) -> str:
     """`sentence` (one of the program's, or a message and its remedy) as the page says it."""
     if language == "en" or not sentence or len(sentence) > _LONGEST:
         return sentence
-    whole = _chinese(sentence)
-    if whole is not None:
-        return whole
-    for gap in list(_BETWEEN.finditer(sentence))[:6]:
-        first, second = _chinese(sentence[: gap.start()]), _chinese(sentence[gap.end() :])
-        if first is not None and second is not None:
-            return first + second
-    return sentence
+    return _in_parts(sentence, _MOST_PARTS) or sentence
+
+
+def _in_parts(sentence: str, most: int) -> str | None:
+    """The Chinese of up to `most` sentences that stand one after another."""
+    for gap in list(_BETWEEN.finditer(sentence))[:6] if most > 1 else ():
+        first = _chinese(sentence[: gap.start()])
+        rest = _in_parts(sentence[gap.end() :], most - 1) if first is not None else None
+        if first is not None and rest is not None:
+            return first + rest
+    return _chinese(sentence)  # last: a gap at the end of a sentence would swallow those behind it
 
 
 @functools.lru_cache(maxsize=512)

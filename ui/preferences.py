@@ -21,6 +21,29 @@ SPEEDS = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a number of the settings may be. `slides`: it is shown as a slider, in steps of `step`."""
+
+    least: float
+    most: float
+    step: float = 1
+    whole: bool = False
+    slides: bool = True
+
+
+# How answers are sampled (see `GenerationOptions`), as far as the page lets it be changed.
+SAMPLING: dict[str, Limits] = {
+    "temperature": Limits(0.0, 2.0, 0.05),
+    "top_p": Limits(0.0, 1.0, 0.01),
+    "top_k": Limits(0, 200, whole=True),
+    "min_p": Limits(0.0, 1.0, 0.01),
+    "repetition_penalty": Limits(0.5, 2.0, 0.01),
+    "max_new_tokens": Limits(1, 32_768, whole=True, slides=False),
+    "seed": Limits(-1, 2**31 - 1, whole=True, slides=False),
+}
+
+
+@dataclass(frozen=True)
 class Preferences:
     """How the page behaves.
 
@@ -31,6 +54,7 @@ class Preferences:
         personas: the owner's own, name → system prompt.
         engines: chosen on the page, "role=what the settings name" → what is used in its place. A start with another
             `--model` therefore is not overruled by what was once chosen here.
+        sampling: of `SAMPLING`, what differs from the settings.
     """
 
     speak: bool = False
@@ -39,6 +63,7 @@ class Preferences:
     send_dictation: bool = False
     personas: dict[str, str] | None = None
     engines: dict[str, str] | None = None
+    sampling: dict[str, float] | None = None
 
     @property
     def speech(self) -> SpeechOptions:
@@ -107,4 +132,16 @@ def _possible(values: dict[str, Any]) -> dict[str, Any]:
             kept[name] = float(value)
         elif name in ("personas", "engines") and isinstance(value, dict):
             kept[name] = {str(k): str(v) for k, v in value.items()}
+        elif name == "sampling" and isinstance(value, dict):
+            kept[name] = {k: number for k, v in value.items() if (number := sampling_number(k, v)) is not None}
     return kept
+
+
+def sampling_number(name: str, value: Any) -> float | None:
+    """`value` as that setting takes it, or None when it cannot be."""
+    limits = SAMPLING.get(name)
+    if limits is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if not limits.least <= value <= limits.most:  # which no NaN is
+        return None
+    return int(value) if limits.whole else float(value)

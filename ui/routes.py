@@ -17,6 +17,8 @@ from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from assistant.store import Attachment
+from models.catalogue import ROLES
+from models.engines import EngineState
 from models.errors import AssistantError, BadInput
 from models.streaming import CancelScope
 from ui.handlers_settings import page_preferences
@@ -187,18 +189,32 @@ def _add_sound(router: APIRouter, services: PageServices) -> None:
 
 
 def _add_state(router: APIRouter, services: PageServices) -> None:
+    @router.post("/engines/{role}/cancel")
+    def cancel(role: str) -> Response:
+        """Ends the load or the download of the role's engine; the one before it goes on answering."""
+        if role not in ROLES:
+            return Response(status_code=404)
+        services.engines.cancel(role)
+        return Response(status_code=204, headers=FRESH)
+
     @router.get("/state")
     def state(request: Request) -> Response:
         """The engines' states, for the chips on the page, and what the page must know of the preferences."""
         language = _language(request)
         return JSONResponse(
             {
-                "engines": [{**asdict(s), "text": in_language(s.text, language)} for s in services.engines.states()],
+                "engines": [_told(state, language) for state in services.engines.states()],
                 "preferences": page_preferences(services.preferences.current),
                 "notices": [in_language(n, language) for n in services.store.notices],
             },
             headers=FRESH,
         )
+
+
+def _told(state: EngineState, language: Language) -> dict[str, object]:
+    """An engine's state in the page's language."""
+    said = {"text": in_language(state.text, language), "notice": in_language(state.notice, language)}
+    return {**asdict(state), **said}
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,8 @@ A sentence is written as it is made, with `{gaps}`; the Chinese has the same gap
 
 from __future__ import annotations
 
+from ui.sentences_zh_memory import MEMORY
+from ui.sentences_zh_models import MODELS
 from ui.sentences_zh_servers import SERVERS
 
 # Read from top to bottom: the narrower pattern first.
@@ -137,6 +139,7 @@ CHINESE: tuple[tuple[str, str], ...] = (
         "Shorten the conversation, close other programs, or choose a smaller model.",
         "请缩短对话、关闭其他程序，或选择较小的模型。",
     ),
+    *MEMORY,
     ("The model failed: {reason}.", "模型出错：{reason}。"),
     ("Ask again; restart Lucid if it repeats.", "请再问一次；如果仍然出错，请重启 Lucid。"),
     ("Something went wrong inside Lucid ({reason}).", "Lucid 内部出错（{reason}）。"),
@@ -319,6 +322,7 @@ CHINESE: tuple[tuple[str, str], ...] = (
     ),
     ("Update Lucid.", "请更新 Lucid。"),
     ("Export it again and import that file.", "请重新导出，再导入那个文件。"),
-    # servers
+    # models of the owner's choice, and servers
+    *MODELS,
     *SERVERS,
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from assistant.config import Settings, generation_options
 from assistant.dialogue import DialogueManager
@@ -61,9 +62,12 @@ class PageServices:
 
     @property
     def generation(self) -> GenerationOptions:
-        return generation_options(self.settings)
+        """How answers are sampled: what was chosen on the page over what the settings say."""
+        chosen: dict[str, Any] = dict(self.preferences.current.sampling or {})
+        return generation_options(replace(self.settings, **chosen))
 
     def close(self) -> None:
         """Stops what is under way."""
         self.aloud.cancel()
         self.turns.stop_all()
+        self.engines.close()

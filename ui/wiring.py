@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import gradio as gr
+
 from ui.handlers_chat import ChatHandlers
 from ui.handlers_list import ListHandlers
 from ui.handlers_settings import SettingsHandlers
@@ -46,13 +48,18 @@ def _wire_settings(view: PageView, services: PageServices) -> None:
     handlers, parts = SettingsHandlers(services), view.settings
     shown = [
         parts.seeing, parts.hearing, parts.speaking, parts.speak, parts.voice, parts.speed, parts.dictation,
-        parts.persona, parts.prompt, parts.language,
+        parts.persona, parts.prompt, parts.language, *parts.sampling.values(),
     ]  # fmt: skip
     view.bridge.settings(handlers.show, None, shown, **_QUIET)
+    view.bridge.engines(handlers.engines, None, [parts.seeing, parts.hearing, parts.speaking], **_QUIET)
     view.bridge.prefer(handlers.prefer, None, view.signal, **_QUIET)
     parts.seeing.input(partial(handlers.use, "seeing"), parts.seeing, view.signal, **_QUIET)
     parts.hearing.input(partial(handlers.use, "hearing"), parts.hearing, view.signal, **_QUIET)
     parts.speaking.input(partial(handlers.use, "speaking"), parts.speaking, view.signal, **_QUIET)
+    for name, part in parts.sampling.items():
+        changed = part.release if isinstance(part, gr.Slider) else part.input
+        changed(partial(handlers.sample, name), part, view.signal, **_QUIET)
+    parts.usual.click(handlers.usual_sampling, None, [*parts.sampling.values(), view.signal], **_QUIET)
     parts.speak.input(handlers.speak, parts.speak, view.signal, **_QUIET)
     parts.voice.input(handlers.voice, parts.voice, view.signal, **_QUIET)
     parts.speed.release(handlers.speed, parts.speed, view.signal, **_QUIET)

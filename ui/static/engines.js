@@ -1,19 +1,24 @@
-// One small line at the foot of the sidebar: which models are loaded, how far those are that load.
+// Which models are loaded and how far those are that load: one small line at the foot of the sidebar, and a bar with a
+// button to cancel in the settings.
 
-import { $, notice, onSignal } from "./bridge.js";
+import { $, call, notice, onSignal } from "./bridge.js";
 import { setPreferences } from "./composer.js";
+import { settingsOpen } from "./dialogs.js";
 import { t } from "./texts.js";
 
 const BUSY_MS = 700;
 const CALM_MS = 15000;
+const TOLD = "lucid-told";
 
 let timer = 0;
 let lost = false;
 let first = true;
 let failed = new Set();
+let before = "";
 
 export function startEngines() {
   onSignal("engines", look);
+  $("lu-loading-cancel").addEventListener("click", cancel);
   look();
 }
 
@@ -36,9 +41,23 @@ async function look() {
     first = false;
   }
   draw(state.engines);
+  drawLoading(state.engines.find((engine) => engine.status === "loading"));
   explain(state.engines.filter((engine) => engine.status === "failed"));
-  const busy = state.engines.some((e) => e.status === "loading" || e.status === "cold");
+  tell(state.engines);
+  refresh(state.engines);
+  // What was unloaded for being idle is cold with a word about it, and stays so until it is needed.
+  const busy = state.engines.some((e) => e.status === "loading" || (e.status === "cold" && !e.text));
   timer = setTimeout(look, busy ? BUSY_MS : CALM_MS);
+}
+
+async function cancel() {
+  const role = $("lu-loading").dataset.role;
+  $("lu-loading-cancel").disabled = true;
+  try {
+    await fetch(`/lucid/engines/${role}/cancel`, { method: "POST" });
+  } finally {
+    look();
+  }
 }
 
 /** Says once why an engine is not available. */
@@ -48,13 +67,44 @@ function explain(engines) {
   if (fresh) notice(fresh.text);
 }
 
+/** Says once, reloads included, why a choice did not come about. */
+function tell(engines) {
+  const notices = engines.map((engine) => engine.notice).filter(Boolean);
+  const fresh = notices.filter((sentence) => !(sessionStorage.getItem(TOLD) ?? "").includes(sentence));
+  sessionStorage.setItem(TOLD, notices.join(" "));
+  if (fresh.length) notice(fresh.join(" "));
+}
+
+/** Once a load has ended, the lists in the settings show what is used now. */
+function refresh(engines) {
+  const now = engines.map((e) => `${e.name} ${e.status}`).join();
+  if (before && before !== now && settingsOpen() && !engines.some((e) => e.status === "loading")) call("engines");
+  before = now;
+}
+
+function drawLoading(engine) {
+  const place = $("lu-loading");
+  place.hidden = !engine;
+  if (!engine) {
+    $("lu-loading-cancel").disabled = false;
+    return;
+  }
+  if (place.dataset.role !== engine.role) $("lu-loading-cancel").disabled = false;
+  place.dataset.role = engine.role;
+  const bar = $("lu-loading-bar");
+  if (engine.fraction === null) bar.removeAttribute("value");
+  else bar.value = engine.fraction;
+  const meanwhile = engine.serving ? ` ${t("loading.meanwhile", { name: engine.serving })}` : "";
+  $("lu-loading-text").textContent = engine.text + (/[.。…]$/.test(engine.text) || !meanwhile ? "" : ".") + meanwhile;
+}
+
 function draw(engines) {
   const chips = engines.map((engine) => {
     const chip = document.createElement("span");
     chip.className = `lu-engine lu-${engine.status}`;
     chip.dataset.role = engine.role;
     const status = t(`engine.${engine.status}`);
-    chip.title = `${engine.name}: ${engine.status === "ready" ? status : engine.text || status}`;
+    chip.title = `${engine.name}: ${engine.text || status}`;
     chip.append(document.createElement("i"), document.createElement("b"), document.createElement("small"));
     chip.querySelector("b").textContent = t(`engine.${engine.role}`);
     const share = engine.status === "loading" && engine.fraction !== null;

@@ -10,7 +10,7 @@ import { closeMenu, newChat, search, startSidebar } from "./sidebar.js";
 import { language, t, translate } from "./texts.js";
 
 // The parts that must be there before anything can be connected.
-const PARTS = ["lu-side", "lu-conversations", "lu-scroll", "lu-form", "lu-dialogs", "lu-settings", "lu-apply", "lu-prompt"];
+const PARTS = ["lu-side", "lu-conversations", "lu-scroll", "lu-form", "lu-dialogs", "lu-settings", "lu-apply", "lu-prompt", "lu-loading-cancel"];
 
 function drawn() {
   return Boolean(window.lucidBridge) && PARTS.every($);

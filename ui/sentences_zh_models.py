@@ -1,0 +1,181 @@
+"""What is said about models of the owner's choice, with the Chinese for it: the hub and the checkpoints."""
+
+from __future__ import annotations
+
+MODELS: tuple[tuple[str, str], ...] = (
+    # progress
+    ("Asking the hub for {model}", "正在向模型库查询 {model}"),
+    ("Waiting for another program that downloads {model}", "正在等待另一个程序下载 {model}"),
+    ("Downloading {model}: {there} of {total} GB", "正在下载 {model}：{there} / {total} GB"),
+    ("Downloaded {model}", "已下载 {model}"),
+    ("Measuring what {model} needs", "正在测算 {model} 的需求"),
+    (
+        "Unloaded after {minutes} minutes without use; the next question loads it again.",
+        "闲置 {minutes} 分钟后已卸载；下次提问时会重新加载。",
+    ),
+    ("The loading of {model} was stopped.", "{model} 的加载已停止。"),
+    ("What was downloaded is kept; choose it again to go on.", "已下载的部分会保留；再次选择即可继续。"),
+    ("Answers still come from {model}.", "仍由 {model} 回答。"),
+    # the hub
+    ("{name} is not the name of a repository.", "{name} 不是模型仓库的名称。"),
+    ("Names look like hf:OWNER/NAME.", "名称的形式如 hf:OWNER/NAME。"),
+    (
+        "{name} has no weights as safetensors; others can hold programs, so Lucid does not load them.",
+        "{name} 没有 safetensors 格式的权重；其他格式可能含有程序，Lucid 不会加载。",
+    ),
+    (
+        "Choose another model, or a version of it that has safetensors.",
+        "请选择别的模型，或它的 safetensors 版本。",
+    ),
+    ("{name} is not on this machine, and Lucid runs offline.", "{name} 不在本机上，而 Lucid 处于离线模式。"),
+    (
+        "Start once without --offline to download it, or choose a model that is here.",
+        "请不带 --offline 启动一次以便下载，或选择本机已有的模型。",
+    ),
+    (
+        "{name} needs {needed} GB of disk space more, and {free} GB are free.",
+        "{name} 还需要 {needed} GB 磁盘空间，而可用的只有 {free} GB。",
+    ),
+    (
+        "Free some space, or have LUCID_CACHE name a folder on a larger disk (now {folder}).",
+        "请释放空间，或让 LUCID_CACHE 指向更大磁盘上的文件夹（现为 {folder}）。",
+    ),
+    ("The download of {name} arrived damaged ({reason}).", "下载的 {name} 已损坏（{reason}）。"),
+    ("Choose it once more: the damaged file is fetched anew.", "请再次选择它：损坏的文件会重新下载。"),
+    (
+        "The disk became full while {name} was downloaded ({there} of {total} GB are there).",
+        "下载 {name} 时磁盘已满（已有 {there} / {total} GB）。",
+    ),
+    (
+        "Free some space and choose it again: the download goes on from there.",
+        "请释放空间后再次选择：下载会从断点继续。",
+    ),
+    (
+        "{name} is only for those who have accepted its licence on the hub.",
+        "{name} 只提供给已在模型库网站接受其许可证的人。",
+    ),
+    (
+        "Accept it at {page}, then start Lucid with your token in the environment variable HF_TOKEN.",
+        "请在 {page} 接受，然后把您的令牌放入环境变量 HF_TOKEN 再启动 Lucid。",
+    ),
+    ("{name} has no revision {revision}.", "{name} 没有版本 {revision}。"),
+    ("Look at {page} for those it has.", "请在 {page} 查看可用的版本。"),
+    ("The hub has no model {name}, or it is private.", "模型库中没有 {name}，或者它不公开。"),
+    (
+        "Check the name; for a private model start Lucid with your token in the environment variable HF_TOKEN.",
+        "请检查名称；如果模型不公开，请把您的令牌放入环境变量 HF_TOKEN 再启动 Lucid。",
+    ),
+    ("{folder} cannot be written.", "{folder} 无法写入。"),
+    ("Have LUCID_CACHE name a folder that can.", "请让 LUCID_CACHE 指向可以写入的文件夹。"),
+    (
+        "The download of {name} broke off at {there} of {total} GB ({reason}).",
+        "{name} 的下载在 {there} / {total} GB 处中断（{reason}）。",
+    ),
+    ("Choose it again when the network is back: it goes on from there.", "网络恢复后请再次选择：下载会从断点继续。"),
+    ("The model hub at {address} cannot be reached ({reason}).", "无法连接模型库 {address}（{reason}）。"),
+    ("Check the network, or choose a model that is on this machine.", "请检查网络，或选择本机已有的模型。"),
+    ("{address} does not answer as a model hub does.", "{address} 的应答不像模型库。"),
+    ("Check HF_ENDPOINT and the network.", "请检查 HF_ENDPOINT 和网络。"),
+    ("{name} was not downloaded by Lucid.", "{name} 不是由 Lucid 下载的。"),
+    (
+        "{name} was not downloaded by Lucid. Another program has it in {folder}.",
+        "{name} 不是由 Lucid 下载的，它在 {folder} 中。",
+    ),
+    ("See what was with: python3 launch.py models", "查看已下载的模型：python3 launch.py models"),
+    ("{name} is being downloaded right now.", "{name} 正在下载。"),
+    ("Stop the download first, then remove it.", "请先停止下载，再删除。"),
+    (
+        "The folder {folder} has no checkpoint in it: config.json is missing.",
+        "文件夹 {folder} 中没有检查点：缺少 config.json。",
+    ),
+    (
+        "Name a folder that holds config.json, the processor's files and safetensors.",
+        "请指定含有 config.json、处理器文件和 safetensors 的文件夹。",
+    ),
+    # checkpoints
+    (
+        "The model's chat template does not take this conversation: {reason}.",
+        "模型的对话模板不接受这段对话：{reason}。",
+    ),
+    ("Start a new conversation.", "请开始新对话。"),
+    ("This model answers about pictures only.", "此模型只回答与图片有关的问题。"),
+    ("Attach one, or choose another model.", "请添加一张图片，或选择别的模型。"),
+    ("The model's chat template leaves some of the pictures out.", "模型的对话模板漏掉了一些图片。"),
+    ("Attach fewer, or choose another model.", "请减少图片，或选择别的模型。"),
+    (
+        "The processor makes {made} tokens for pictures that take {taken}.",
+        "处理器为图片生成了 {made} 个词元，而图片需要 {taken} 个。",
+    ),
+    ("Ask with one picture at a time, or choose another model.", "请一次只问一张图片，或选择别的模型。"),
+    ("The model's processor failed: {reason}.", "模型的处理器出错：{reason}。"),
+    ("Ask again, or without the picture.", "请再问一次，或不带图片提问。"),
+    ("The checkpoint names no token for pictures.", "检查点没有指明代表图片的词元。"),
+    ("Choose another model.", "请选择别的模型。"),
+    ("Download it again.", "请重新下载。"),
+    ("The model {name} was unloaded.", "模型 {name} 已卸载。"),
+    ("Ask again: it is loaded anew.", "请再问一次：它会重新加载。"),
+    (
+        "{name} is of the kind “{kind}”, which transformers {version} does not know.",
+        "{name} 属于“{kind}”类型，transformers {version} 不认识它。",
+    ),
+    ("Update Lucid's packages, or choose another model.", "请更新 Lucid 的软件包，或选择别的模型。"),
+    (
+        "{name} is of the kind “{kind}”, which does not chat about pictures.",
+        "{name} 属于“{kind}”类型，不能围绕图片对话。",
+    ),
+    ("{name} translates a picture to a text and does not chat.", "{name} 只把图片转成文字，不会对话。"),
+    (
+        "{name} has no weights: there is no .safetensors file in {folder}.",
+        "{name} 没有权重：{folder} 中没有 .safetensors 文件。",
+    ),
+    ("{name} is incomplete: {file} is missing in {folder}.", "{name} 不完整：{folder} 中缺少 {file}。"),
+    ("{name} has no processor for both text and pictures.", "{name} 没有同时处理文字和图片的处理器。"),
+    ("{name} lacks {count} of its weights, {one} among them.", "{name} 缺少 {count} 个权重，其中有 {one}。"),
+    ("{name} brings its own program code, which Lucid never runs.", "{name} 自带程序代码，而 Lucid 从不运行这类代码。"),
+    (
+        "Choose a version of it that transformers supports itself (often named “-hf”).",
+        "请选择 transformers 自身支持的版本（名称常带“-hf”）。",
+    ),
+    ("{name} reads text only and cannot see pictures.", "{name} 只读文字，看不了图片。"),
+    (
+        "{name} has no weights in safetensors, only {file}, a format that Lucid never reads.",
+        "{name} 没有 safetensors 权重，只有 {file}，Lucid 从不读取这种格式。",
+    ),
+    ("Choose a version of it in safetensors.", "请选择它的 safetensors 版本。"),
+    ("{name} is damaged: {file} is cut short.", "{name} 已损坏：{file} 不完整。"),
+    ("{name} is damaged: {file} cannot be read.", "{name} 已损坏：无法读取 {file}。"),
+    ("{name} needs a package that is not installed: {reason}.", "{name} 需要一个没有安装的软件包：{reason}。"),
+    ("The processor of {name} cannot be loaded: {reason}.", "无法加载 {name} 的处理器：{reason}。"),
+    ("{name} cannot be loaded: {reason}.", "无法加载 {name}：{reason}。"),
+    ("There is not enough memory for {name}.", "内存不足以运行 {name}。"),
+    # the chosen models
+    ("The smallest: short answers about pictures and clips", "最小：对图片和短片作简短回答"),
+    ("Small: describes pictures and clips", "小巧：描述图片和短片"),
+    ("Pictures, several at once, and clips", "图片（可同时多张）和短片"),
+    ("Small, many languages, long conversations", "小巧，多语言，长对话"),
+    ("Many languages, text in pictures, long conversations", "多语言，图中文字，长对话"),
+    ("An all-rounder: many languages, documents, long conversations", "全能：多语言，文档，长对话"),
+    ("The largest of its family here: charts, documents, scenes", "此系列中最大：图表、文档、场景"),
+    ("Reads text and documents, points at things, clips", "阅读文字和文档，指出物体，短片"),
+    ("Documents, charts, clips", "文档、图表、短片"),
+    ("Documents, charts, long clips", "文档、图表、长视频"),
+    ("Well-written answers in over 140 languages", "以 140 多种语言流畅作答"),
+    ("Over 140 languages; computes like a model of 2 billion", "140 多种语言；计算量相当于 20 亿参数的模型"),
+    ("Over 140 languages; computes like a model of 4 billion", "140 多种语言；计算量相当于 40 亿参数的模型"),
+    (
+        "Made for small devices; companies that earn over 10 million dollars a year need another licence",
+        "为小型设备而作；年收入超过一千万美元的公司需要另行授权",
+    ),
+    (
+        "Made for small devices, finer detail; companies that earn over 10 million dollars a year need another licence",
+        "为小型设备而作，细节更好；年收入超过一千万美元的公司需要另行授权",
+    ),
+    ("Text and objects in pictures, small", "图中的文字和物体，小巧"),
+    ("Text, charts and objects in pictures", "图中的文字、图表和物体"),
+    ("Text, charts and reasoning about pictures", "图中的文字、图表，以及推理"),
+    ("Small and fast: text in pictures, several pictures, clips", "小而快：图中文字，多张图片，短片"),
+    (
+        "Looks by cross-attention, as Glimpse does; one picture; not licensed within the European Union",
+        "与 Glimpse 一样用交叉注意力看图；只看一张图片；在欧盟不授权",
+    ),
+)
