@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import re
 from pathlib import Path
 
 from models.interfaces import GenerationOptions
+from models.seeing.server import answering
 from models.seeing.server.connection import Patience
 from models.seeing.server.dialect import DEFAULT_CONTEXT
-from models.seeing.server.failures import LONGEST_PAUSE_S
+from models.seeing.server.failures import AGAIN, KEPT, KEPT_AGAIN, LONGEST_PAUSE_S
 from models.seeing.server.messages import LARGEST_FRAME_SIDE, LARGEST_SIDE
+from tests.test_ui_owner_sentences import filled, is_chinese
+from ui.owner_sentences import in_language
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "SCALING.md").read_text(encoding="utf-8")
 
@@ -34,3 +38,13 @@ def test_what_it_says_of_lucid_is_so():
     assert f"frames at most {LARGEST_FRAME_SIDE}" in GUIDE
     assert f"else {DEFAULT_CONTEXT:,}." in GUIDE
     assert f"change it from {GenerationOptions.repetition_penalty:g}" in GUIDE
+
+
+def test_what_a_notice_says_is_said_in_chinese_too():
+    source = Path(answering.__file__).read_text(encoding="utf-8")
+    calls = [
+        n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "self._notice"
+    ]
+    notices = [filled(call.args[0]) for call in calls]
+    assert len(notices) >= 7
+    assert [n for n in (*notices, AGAIN, KEPT, KEPT_AGAIN) if not is_chinese(in_language(n, "zh"))] == []
