@@ -4,13 +4,17 @@ A decoder hides one model and its key–value cache behind three verbs. What a m
 features of pictures, masks) travels in `Prompt.inputs`, which the loop hands to the decoder untouched:
 
 - text only: `inputs` is empty;
-- an `AutoModelForImageTextToText` checkpoint: the processor's output; `TransformersDecoder` passes it with the prefill;
+- an `AutoModelForImageTextToText` checkpoint: what `models.seeing.checkpoint` needs to bring each picture to its place;
 - Glimpse: the pictures' features, which `TransformersDecoder` passes with every step (`every_step=True`).
 
 Reuse between turns: the prompt of a second question begins with the tokens of the first. The keys and values of that
 beginning are kept, but only in whole chunks of the prefill grid, and only those that a prefill made. A matrix product
 may round differently with another number of rows; as a kept chunk was computed from the very same rows that a cold run
 would feed, a warm answer is equal to the cold one bit by bit, not merely close.
+
+Pictures that stand in the prompt as runs of placeholder tokens shape that grid: a chunk never ends inside a picture,
+and a picture's end always ends a chunk. So a chunk holds one picture at most, whole, with all that its tokens may look
+at, and where it ends follows from the tokens before it alone.
 """
 
 from __future__ import annotations
@@ -63,19 +67,52 @@ class Prompt:
         inputs: what the model takes besides tokens.
         key: a digest of `inputs`. Cached keys and values are reused only between prompts of the same key.
         whole: prefill in one piece, for models whose picture tokens and pixel values must arrive together.
+        pictures: (first token, token after the last) of every picture that stands in the prompt, in order.
+        identity: what is compared with an earlier prompt instead of `tokens`: as long, with the placeholder tokens
+            replaced by numbers that tell the pictures apart; () compares the tokens.
+        apart: pictures begin a chunk as well (the tokens before one must not share a chunk with it).
     """
 
     tokens: tuple[int, ...]
     inputs: Mapping[str, Any] = field(default_factory=dict)
     key: str = ""
     whole: bool = False
+    pictures: tuple[tuple[int, int], ...] = ()
+    identity: tuple[int, ...] = ()
+    apart: bool = False
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        return self.identity or self.tokens
+
+
+def chunk_ends(prompt: Prompt, step: int) -> tuple[int, ...]:
+    """Where the chunks of a cold prefill end: every `step` tokens, counted anew from the end of every picture."""
+    length = len(prompt.tokens)
+    if prompt.whole:
+        return (length,)
+    ends: list[int] = []
+    start, ahead = 0, list(reversed(prompt.pictures))
+    while start < length:
+        end = min(start + step, length)
+        if ahead and ahead[-1][0] < end:
+            first, after = ahead[-1]
+            if prompt.apart and start < first:
+                end = first
+            else:
+                end = after
+                ahead.pop()
+        ends.append(end)
+        start = end
+    return tuple(ends)
 
 
 @dataclass(frozen=True)
 class _Cached:
-    """What the decoder holds that a later prompt may keep: `tokens` in whole chunks, made under `key`."""
+    """What the decoder holds that a later prompt may keep: `compared` in the chunks `ends`, made under `key`."""
 
-    tokens: tuple[int, ...] = ()
+    compared: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
     key: str = ""
 
 
@@ -86,12 +123,24 @@ class TokenLoop:
         decoder: the model.
         decode: tokens → text, special tokens left out.
         stop_tokens: tokens that end an answer.
+        chunk: tokens per prefill step.
+        keepable: whether the decoder can go back to its state after that many tokens; None: to any.
     """
 
-    def __init__(self, decoder: Decoder, decode: Callable[[Sequence[int]], str], stop_tokens: frozenset[int]) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        decode: Callable[[Sequence[int]], str],
+        stop_tokens: frozenset[int],
+        *,
+        chunk: int = CHUNK,
+        keepable: Callable[[int], bool] | None = None,
+    ) -> None:
         self._decoder = decoder
         self._decode = decode
         self._stop_tokens = stop_tokens
+        self._chunk = chunk
+        self._keepable = keepable
         self._busy = threading.Lock()
         self._cached = _Cached()
         self.reused_tokens = 0  # of the last prompt; for benchmarks and tests
@@ -153,31 +202,38 @@ class TokenLoop:
 
     def _prefill(self, prompt: Prompt, cancel: CancelToken) -> torch.Tensor | None:
         """The logits that follow the prompt; None when it was cancelled on the way."""
-        keep = self._reusable(prompt)
-        self.reused_tokens = keep
-        self._cached = _Cached(prompt.tokens[:keep], prompt.key)
-        self._guarded(self._decoder.begin, keep, prompt.inputs)
+        ends = chunk_ends(prompt, self._chunk)
+        kept = self._reusable(prompt, ends)
+        start = ends[kept - 1] if kept else 0
+        self.reused_tokens = start
+        self._cached = _Cached(prompt.compared[:start], ends[:kept], prompt.key)
+        self._guarded(self._decoder.begin, start, prompt.inputs)
         logits: torch.Tensor | None = None
-        step = len(prompt.tokens) if prompt.whole else CHUNK
-        for start in range(keep, len(prompt.tokens), step):
+        for done, end in enumerate(ends[kept:], kept + 1):
             if cancel.cancelled:
                 return None
-            chunk = prompt.tokens[start : start + step]
-            logits = self._guarded(self._decoder.forward, chunk)
-            if len(chunk) == CHUNK and not prompt.whole:
-                self._cached = _Cached(prompt.tokens[: start + CHUNK], prompt.key)
+            logits = self._guarded(self._decoder.forward, prompt.tokens[start:end])
+            if not prompt.whole:
+                self._cached = _Cached(prompt.compared[:end], ends[:done], prompt.key)
+            start = end
         return logits
 
-    def _reusable(self, prompt: Prompt) -> int:
-        """How many tokens of `prompt` the cache holds, in whole chunks, leaving at least one to compute."""
+    def _reusable(self, prompt: Prompt, ends: Sequence[int]) -> int:
+        """How many chunks of `prompt` the cache holds just as a cold run would make them; one at least is computed."""
         if prompt.whole or prompt.key != self._cached.key:
             return 0
         common = 0
-        for cached, asked in zip(self._cached.tokens, prompt.tokens, strict=False):
+        for cached, asked in zip(self._cached.compared, prompt.compared, strict=False):
             if cached != asked:
                 break
             common += 1
-        return min(common, len(prompt.tokens) - 1) // CHUNK * CHUNK
+        kept = 0
+        for number, (cached, asked) in enumerate(zip(self._cached.ends, ends[:-1], strict=False), 1):
+            if cached != asked or asked > common:
+                break
+            if self._keepable is None or self._keepable(asked):
+                kept = number
+        return kept
 
     def _guarded(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Runs `work`; whatever breaks becomes an `EngineFailure`, and the next prompt starts from nothing.
