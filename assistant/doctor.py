@@ -226,7 +226,42 @@ def _models(settings: Settings) -> Iterator[Finding]:
         "hearing": settings.hearing,
         "speaking": settings.speaking,
     }
-    yield from (_chosen(role, name) for role, name in chosen.items())
+    own = _kind(settings.model) in ("hub", "folder", "server")
+    yield from (_chosen(role, name) for role, name in chosen.items() if role != "seeing" or not own)
+    if own:
+        yield _checkpoint(settings)
+
+
+def _kind(name: str) -> str | None:
+    from models.seeing import kind_of
+
+    return kind_of(name)
+
+
+def _checkpoint(settings: Settings) -> Finding:
+    """A model of the owner's choice: whether it is here, and how it would run."""
+    from models import hub_cache, runtime
+    from models.seeing.chosen import chosen
+
+    name, kind = settings.model, _kind(settings.model)
+    text = f"chosen for seeing: {name}"
+    if kind == "server":
+        return Finding("Models", "note", f"{text}, a server that is asked at the first use")
+    try:
+        if kind == "folder":
+            here: Path | None = Path(name.removeprefix("folder:")).expanduser()
+        else:
+            here = hub_cache.on_this_machine(*hub_cache.parse_name(name))
+        known = chosen(name)
+        needs = runtime.needs_of(here) if here else known.needs if known else None
+        text += f", in {here}" if here else ", not downloaded yet"
+        if needs is None:
+            return Finding("Models", "note", text)
+        plan = runtime.plans(runtime.this_machine(), needs, device=settings.device, precision=settings.precision)[0]
+    except EngineUnavailable as error:
+        return Finding("Models", "missing", f"{text}: {error.message}", error.remedy)
+    fetch = "" if here else f"python3 launch.py models download {name}"
+    return Finding("Models", "ok" if here and plan.fits else "note", f"{text}. {plan.reason}", fetch)
 
 
 def _chosen(role: EngineRole, name: str) -> Finding:
@@ -236,7 +271,7 @@ def _chosen(role: EngineRole, name: str) -> Finding:
         return Finding("Models", "ok", f"chosen for {role}: {name}")
     if any(not entry.packaged and name.startswith(entry.name.partition("<")[0]) for entry in known):
         return Finding("Models", "note", f"chosen for {role}: {name}, whose weights are looked for at the first use")
-    names = ", ".join(entry.name for entry in known)
+    names = ", ".join(entry.name for entry in known if entry.packaged or "<" in entry.name)
     return Finding("Models", "missing", f"chosen for {role}: {name}, which is no model", f"choose one of: {names}")
 
 

@@ -199,3 +199,26 @@ def test_a_chosen_model_that_does_not_exist_is_missing(tmp_path: Path) -> None:
     assert by_name.status == "note"
     (packaged,) = about(findings, "chosen for speaking")
     assert packaged.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "words"),
+    [
+        ("hf:Qwen/Qwen3-VL-2B-Instruct", "note", "not downloaded yet. "),
+        ("hf:owner/unknown", "note", "not downloaded yet"),
+        ("hf:broken", "missing", "not the name of a repository"),
+        ("/nowhere/at/all", "missing", "cannot be read"),
+        ("server:http://127.0.0.1:8000", "note", "asked at the first use"),
+    ],
+)
+def test_a_model_of_the_owners_choice_is_named_with_where_it_would_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, status: str, words: str
+) -> None:
+    monkeypatch.setenv("LUCID_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "shared"))
+    (finding,) = about(report(Settings(data_dir=tmp_path, model=model)), "chosen for seeing")
+    assert finding.status == status
+    assert words in finding.text
+    if model.startswith("hf:Qwen"):
+        assert "because" in finding.text
+        assert finding.remedy == f"python3 launch.py models download {model}"

@@ -138,10 +138,15 @@ def _load_checkpoint(name: str, folder: Path, way: _Way) -> VisionLanguageModel:
     if way.cancel is not None:
         way.cancel.raise_if_cancelled()
 
-    def load(choice: runtime.RuntimeChoice) -> VisionLanguageModel:
-        return load_checkpoint(folder, choice, name=name, on_progress=way.on_progress, cancel=way.cancel)
+    first: list[_Way] = [way]  # the loads that the ladder makes later have nobody who follows or cancels them
 
-    return ResilientModel(load, ways, name)
+    def load(choice: runtime.RuntimeChoice) -> VisionLanguageModel:
+        progress, cancel = (first[0].on_progress, first[0].cancel) if first else (None, None)
+        return load_checkpoint(folder, choice, name=name, on_progress=progress, cancel=cancel)
+
+    model = ResilientModel(load, ways, name)
+    first.clear()
+    return model
 
 
 def _load_packaged(name: str, on_progress: OnProgress | None) -> VisionLanguageModel:

@@ -4,7 +4,7 @@
 import { $, call, notice, onSignal } from "./bridge.js";
 import { setPreferences } from "./composer.js";
 import { settingsOpen } from "./dialogs.js";
-import { t } from "./texts.js";
+import { language, t } from "./texts.js";
 
 const BUSY_MS = 700;
 const CALM_MS = 15000;
@@ -94,8 +94,8 @@ function drawLoading(engine) {
   const bar = $("lu-loading-bar");
   if (engine.fraction === null) bar.removeAttribute("value");
   else bar.value = engine.fraction;
-  const meanwhile = engine.serving ? ` ${t("loading.meanwhile", { name: engine.serving })}` : "";
-  $("lu-loading-text").textContent = engine.text + (/[.。…]$/.test(engine.text) || !meanwhile ? "" : ".") + meanwhile;
+  const said = [engine.text, engine.serving && t("loading.meanwhile", { name: engine.serving })].filter(Boolean);
+  $("lu-loading-text").textContent = said.join(language === "zh" ? "。" : ". ");
 }
 
 function draw(engines) {
