@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 from models.errors import BadInput, EngineFailure  # noqa: E402
 from models.interfaces import GenerationOptions, TextDelta  # noqa: E402
-from models.seeing.generation import CHUNK, Decoder, Prompt, TokenLoop, answer  # noqa: E402
+from models.seeing.generation import CHUNK, Decoder, Prompt, TokenLoop, answer, chunk_ends  # noqa: E402
 from models.seeing.llama_decoder import LlamaDecoder, four_bits, quantised  # noqa: E402
 from models.seeing.transformers_decoder import TransformersDecoder  # noqa: E402
 from models.streaming import CancelScope, never_cancelled  # noqa: E402
@@ -296,3 +297,52 @@ class Counting:
         if self.after is not None and self.calls >= self.after:
             self._then()
         return self._decoder.forward(tokens)
+
+
+def with_pictures(length: int, *pictures: tuple[int, int], apart: bool = False, whole: bool = False) -> Prompt:
+    return Prompt(tuple(range(length)), pictures=pictures, apart=apart, whole=whole)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ends"),
+    [
+        (with_pictures(25), (10, 20, 25)),
+        (with_pictures(25, (3, 7)), (7, 17, 25)),
+        (with_pictures(25, (8, 15)), (15, 25)),
+        (with_pictures(25, (10, 15)), (10, 15, 25)),
+        (with_pictures(25, (2, 4), (5, 7)), (4, 7, 17, 25)),
+        (with_pictures(60, (5, 50)), (50, 60)),
+        (with_pictures(8, (2, 8)), (8,)),
+        (with_pictures(25, (3, 4), apart=True), (3, 4, 14, 24, 25)),
+        (with_pictures(25, (0, 1), (1, 2), apart=True), (1, 2, 12, 22, 25)),
+        (with_pictures(25, (3, 7), whole=True), (25,)),
+    ],
+)
+def test_no_chunk_ends_inside_a_picture_and_each_picture_ends_one(prompt: Prompt, ends: tuple[int, ...]) -> None:
+    assert chunk_ends(prompt, 10) == ends
+
+
+def test_where_a_chunk_ends_follows_from_what_precedes_it() -> None:
+    """So that a longer prompt finds the chunks of a shorter one that it begins with."""
+    generator = random.Random(3)
+    for _ in range(300):
+        places = sorted(generator.sample(range(90), 6))
+        pictures = tuple((a, b) for a, b in zip(places[::2], places[1::2], strict=True))
+        whole = with_pictures(100, *pictures, apart=generator.random() < 0.5)
+        cut = generator.randrange(1, 100)
+        kept = tuple(p for p in pictures if p[1] <= cut)
+        if any(a < cut < b for a, b in pictures):
+            continue
+        shorter = with_pictures(cut, *kept, apart=whole.apart)
+        assert chunk_ends(shorter, 10)[:-1] == chunk_ends(whole, 10)[: len(chunk_ends(shorter, 10)) - 1]
+
+
+def test_a_decoder_that_cannot_go_back_anywhere_is_asked_where_it_can(decoder: Decoder) -> None:
+    prompt, asked = prompt_of(3 * CHUNK + 5), []
+    loop = TokenLoop(
+        decoder, spelled, frozenset({STOP}), keepable=lambda tokens: asked.append(tokens) or tokens == 2 * CHUNK
+    )
+    cold = said(loop, prompt)
+    assert said(loop, prompt) == cold
+    assert loop.reused_tokens == 2 * CHUNK
+    assert asked == [CHUNK, 2 * CHUNK, 3 * CHUNK]

@@ -127,12 +127,12 @@ class CheckpointEngine:
             self._parts.loop.forget()
             self._parts.shelf.forget()
             self._parts.prompts.forget()
-            give_back()
 
     def close(self) -> None:
         """Gives the model's memory back. An answer under way ends with its next token; later calls fail."""
-        self._parts = None
-        give_back()
+        if self._parts is not None:
+            self._parts = None
+            give_back()
 
     def _open(self) -> _Parts:
         if self._parts is None:

@@ -10,8 +10,47 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
 
+# Room for so many tokens more than asked for: each token of an answer would else copy all keys of the conversation.
+ROOM = 256
 # Copies of states that can't be cropped. The last chunk's serves the next question, the others an edit or two.
 KEPT_STATES = 4
+
+
+class GrowingLayer(DynamicLayer):
+    """A `DynamicLayer` that writes into memory with room to spare, instead of joining two tensors for each token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._key_room: torch.Tensor | None = None
+        self._value_room: torch.Tensor | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Appends; returns all keys and values, (batch, heads, tokens, head size) each, as views."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        held = self.get_seq_length()
+        self.keys, self._key_room = _appended(self.keys, self._key_room, key_states, held)
+        self.values, self._value_room = _appended(self.values, self._value_room, value_states, held)
+        return self.keys, self.values
+
+    def reset(self) -> None:
+        super().reset()
+        self._key_room = self._value_room = None
+
+
+def _appended(
+    kept: torch.Tensor | None, room: torch.Tensor | None, new: torch.Tensor, held: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(the first `held` tokens of `kept`, which lie in `room`, and `new`; where they lie)."""
+    length = held + new.shape[-2]
+    if room is None or room.shape[-2] < length:
+        room = new.new_empty((*new.shape[:-2], length + length // 4 + ROOM, new.shape[-1]))
+        if held and kept is not None:
+            room[..., :held, :] = kept
+    room[..., held:length, :] = new
+    return room[..., :length, :], room
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +117,8 @@ class KeptConversation:
 
     def _fresh(self) -> DynamicCache:
         cache = DynamicCache(config=self._config)
-        cache.layers = [DynamicLayer() if type(x) is DynamicSlidingWindowLayer else x for x in cache.layers]
+        plain = (DynamicLayer, DynamicSlidingWindowLayer)
+        cache.layers = [GrowingLayer() if type(layer) in plain else layer for layer in cache.layers]
         return cache
 
     def _running(self) -> list[int]:

@@ -107,7 +107,13 @@ def _check_architecture(config: Mapping[str, Any], name: str) -> None:
         if kind in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
             raise EngineUnavailable(f"{name} reads text only and cannot see pictures.", _OTHER)
         raise EngineUnavailable(f"{name} is of the kind “{kind}”, which does not chat about pictures.", _OTHER)
-    if config.get("is_encoder_decoder"):
+    try:
+        built = CONFIG_MAPPING[kind].from_dict(dict(config))
+    except Exception as error:  # configurations check themselves, each in its own way
+        raise EngineUnavailable(
+            f"{name} is damaged: config.json is not valid ({_first_line(error)}).", _AGAIN
+        ) from error
+    if getattr(built, "is_encoder_decoder", False):
         raise EngineUnavailable(f"{name} translates a picture to a text and does not chat.", _OTHER)
 
 

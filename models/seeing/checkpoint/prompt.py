@@ -22,7 +22,7 @@ from models.errors import BadInput, EngineFailure
 from models.seeing.checkpoint.capabilities import Capabilities
 from models.seeing.checkpoint.chat import ChatTemplate
 from models.seeing.checkpoint.pictures import PictureShelf, PreparedPicture, processing_settings
-from models.seeing.generation import Prompt
+from models.seeing.generation import Prompt, is_out_of_memory
 from models.types import ImagePart, Message, Picture, TextPart
 
 KEPT_PROMPTS = 4
@@ -121,6 +121,8 @@ class PromptBuilder:
             else:
                 tokens, types, raw = self._tokens_plainly(whole, pictures)
         except (ValueError, TypeError, KeyError, IndexError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             what = f"The model's processor failed: {error}."
             raise EngineFailure(what, "Ask again, or without the picture.") from error
         if self._capabilities.single_turn and begun:  # behind the new line that the processor sets
