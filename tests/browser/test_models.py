@@ -45,6 +45,7 @@ class Warehouse:
 
 @pytest.fixture
 def warehouse(tmp_path):
+    """A page of its own. Ask for it before `open_page`, so that the page is closed before its server is."""
     loads = Warehouse()
     engines = Engines("small", "h", "s", loaders=dict.fromkeys(ROLES, loads))
     for address, dialogue in serve(engines, tmp_path / "data"):
@@ -59,7 +60,7 @@ def choose(page, name):
     page.keyboard.press("Tab")
 
 
-def test_a_download_shows_how_far_it_is_can_be_cancelled_and_answers_go_on(open_page, warehouse):
+def test_a_download_shows_how_far_it_is_can_be_cancelled_and_answers_go_on(warehouse, open_page):
     page = open_page(address=warehouse.address)
     page.click("#lu-open-settings")
     page.wait_for_function("document.querySelector('#lu-engine-seeing input').value.startsWith('small')")
@@ -86,7 +87,7 @@ def test_a_download_shows_how_far_it_is_can_be_cancelled_and_answers_go_on(open_
     assert answers(page)[-1] == "You said: still here?."
 
 
-def test_a_model_that_arrives_is_used_and_remembered(open_page, warehouse):
+def test_a_model_that_arrives_is_used_and_remembered(warehouse, open_page):
     page = open_page(address=warehouse.address, locale="zh-CN")
     page.click("#lu-open-settings")
     choose(page, SLOW)
@@ -101,7 +102,7 @@ def test_a_model_that_arrives_is_used_and_remembered(open_page, warehouse):
     assert SLOW in (folder / "page.json").read_text()
 
 
-def test_a_hub_that_cannot_be_reached_is_said_once_and_the_page_goes_on(open_page, warehouse):
+def test_a_hub_that_cannot_be_reached_is_said_once_and_the_page_goes_on(warehouse, open_page):
     page = open_page(address=warehouse.address)
     page.click("#lu-open-settings")
     choose(page, GONE)
@@ -116,7 +117,7 @@ def test_a_hub_that_cannot_be_reached_is_said_once_and_the_page_goes_on(open_pag
     assert page.inner_text("#lu-notice") == ""
 
 
-def test_how_answers_are_drawn_can_be_set_and_set_back(open_page, warehouse):
+def test_how_answers_are_drawn_can_be_set_and_set_back(warehouse, open_page):
     page = open_page(address=warehouse.address)
     page.click("#lu-open-settings")
     page.click("#lu-sampling > button")
