@@ -104,6 +104,11 @@ def packs(name: str, rows: int, columns: int) -> Precision | None:
     return "int8" if rows % 16 else "int4"
 
 
+def read_for_a_token(name: str) -> bool:
+    """Whether a weight is read whole for every token of an answer: the language model's are, but for its embeddings."""
+    return not _SEEING.search(name) and not _EMBEDDING.search(name)
+
+
 def needs_of(folder: Path) -> ModelNeeds:
     """What the checkpoint in `folder` needs.
 

@@ -75,6 +75,15 @@ def test_blocks_make_one_product(monkeypatch):
         monkeypatch.undo()
 
 
+@pytest.mark.parametrize("shape", [(192, 96), (64, 32), (80, 64)])
+def test_four_bits_are_packed_as_torch_packs_them(shape):
+    from models.seeing.quantised import _packed_places
+
+    places = torch.randint(0, 16, shape, dtype=torch.uint8)
+    expected = torch.ops.aten._convert_weight_to_int4pack_for_cpu(places.to(torch.int32), 1)
+    assert torch.equal(_packed_places(places), expected)
+
+
 def test_an_unknown_layout_is_left_to_the_kernel(monkeypatch):
     """Other processors pack 4 bits otherwise; there the kernel itself multiplies many rows."""
     from models.seeing import quantised

@@ -19,7 +19,7 @@ its 4-bit layers for processors are a prototype over the kernel that is used her
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ from models.runtime import RuntimeChoice, packed_precisions
 # bits, which take longer to unpack, at about 64).
 FEW_ROWS: dict[str, int] = {"int8": 8, "int4": 32}
 BLOCK = 1 << 22  # weights that are unpacked at a time: 8 MB in bfloat16, so that they stay in a processor's cache
+PACKING = 1 << 18  # weights that are packed at a time, several steps in float32
 _TILES = 8  # inner tiles along the columns of the 4-bit layout on a GPU
 _COLUMNS = 16 * _TILES  # columns must be a multiple of it there
 
@@ -59,11 +60,14 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x·weightᵀ + bias; x of shape (…, in)."""
-        rows = x.reshape(-1, self.in_features).to(torch.bfloat16)
+        rows = x.reshape(-1, self.in_features)
+        if rows.dtype != torch.bfloat16:
+            rows = rows.to(torch.bfloat16)
         y = self._few(rows) if len(rows) <= self.few_rows else self._many(rows)
         if self.bias is not None:
-            y = y + self.bias
-        return y.view(*x.shape[:-1], self.out_features).to(x.dtype)
+            y = y.add_(self.bias)
+        y = y.view(*x.shape[:-1], self.out_features)
+        return y if y.dtype == x.dtype else y.to(x.dtype)
 
     @property
     def weight(self) -> torch.Tensor:
@@ -77,13 +81,11 @@ class PackedLinear(nn.Module):
         raise NotImplementedError
 
     def _many(self, rows: torch.Tensor) -> torch.Tensor:
-        blocks = [F.linear(rows, self.unpacked(start, end)) for start, end in self._blocks()]
+        blocks = [F.linear(rows, self.unpacked(start, end)) for start, end in self._unpacking()]
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks, -1)
 
-    def _blocks(self) -> Iterator[tuple[int, int]]:
-        step = max(64, BLOCK // self.in_features // 64 * 64)
-        for start in range(0, self.out_features, step):
-            yield start, min(start + step, self.out_features)
+    def _unpacking(self) -> Iterator[tuple[int, int]]:
+        return _blocks((self.out_features, self.in_features), BLOCK)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}"
@@ -100,11 +102,12 @@ class EightBitLinear(PackedLinear):
         super().__init__(weight.shape[1], weight.shape[0], bias)
         packed = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
         scales = torch.empty(weight.shape[0], dtype=torch.bfloat16, device=weight.device)
-        for start, end in self._blocks():
-            rows = weight[start:end].float()
+        for start, end in _blocks(weight.shape, PACKING):
+            rows = weight[start:end].to(torch.float32, copy=True)
+            least, most = rows.aminmax(dim=1)
             # Rounded to bfloat16 first, so that the scale that was divided by is the one that is multiplied with.
-            scales[start:end] = (rows.abs().amax(dim=1) / 127.0).clamp_min(1e-12)
-            packed[start:end] = (rows / scales[start:end, None].float()).round_().clamp_(-127, 127)
+            scales[start:end] = (torch.maximum(most, -least) / 127.0).clamp_min(1e-12)
+            packed[start:end] = rows.div_(scales[start:end, None].float()).round_().clamp_(-127, 127)
         self.register_buffer("packed", packed)
         self.register_buffer("scales", scales)
 
@@ -116,7 +119,7 @@ class EightBitLinear(PackedLinear):
 
     def _many(self, rows: torch.Tensor) -> torch.Tensor:
         """The scales are multiplied into the product, which is smaller than the weights."""
-        blocks = [F.linear(rows, self.packed[start:end].to(torch.bfloat16)) for start, end in self._blocks()]
+        blocks = [F.linear(rows, self.packed[start:end].to(torch.bfloat16)) for start, end in self._unpacking()]
         return (blocks[0] if len(blocks) == 1 else torch.cat(blocks, -1)).mul_(self.scales)
 
 
@@ -134,7 +137,7 @@ class FourBitLinear(PackedLinear):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         super().__init__(weight.shape[1], weight.shape[0], bias)
         places, step, least = _nibbles(weight)
-        self.register_buffer("packed", torch.ops.aten._convert_weight_to_int4pack_for_cpu(places.to(torch.int32), 1))
+        self.register_buffer("packed", _packed_places(places))
         # Shape (in / 32, out, 2); the kernels compute (place - 8) · scale + zero.
         self.register_buffer("steps", torch.stack([step, least + 8 * step], -1).transpose(0, 1).contiguous())
 
@@ -230,6 +233,14 @@ def _packed(linear: nn.Linear, bits: Precision, device: str) -> PackedLinear:
     return EightBitLinear(linear.weight, linear.bias)
 
 
+def _blocks(shape: Sequence[int], numbers: int) -> Iterator[tuple[int, int]]:
+    """(first row, row after the last) of blocks of about so many numbers, in whole 64 rows."""
+    rows, columns = shape
+    step = max(64, numbers // columns // 64 * 64)
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
+
+
 def _head_name(model: nn.Module) -> str:
     """The module that turns states into logits; "" where the model has none."""
     getter = getattr(model, "get_output_embeddings", None)
@@ -238,14 +249,18 @@ def _head_name(model: nn.Module) -> str:
 
 
 def _nibbles(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(places 0 … 15 of shape (out, in), step and least of each group, bfloat16 of shape (out, in / 32))."""
+    """(places 0 … 15, uint8 of shape (out, in), step and least of each group, bfloat16 of shape (out, in / 32))."""
     rows, columns = weight.shape
-    groups = weight.float().view(rows, columns // GROUP, GROUP)
-    least, most = groups.amin(-1), groups.amax(-1)
-    step = ((most - least) / 15).clamp_min(1e-12).to(torch.bfloat16)
-    least = least.to(torch.bfloat16)
-    places = ((groups - least.float()[..., None]) / step.float()[..., None]).round_().clamp_(0, 15)
-    return places.to(torch.uint8).view(rows, columns), step, least
+    places = torch.empty((rows, columns), dtype=torch.uint8)
+    steps, leasts = torch.empty((2, rows, columns // GROUP), dtype=torch.bfloat16)
+    for start, end in _blocks(weight.shape, PACKING):
+        groups = weight[start:end].to(torch.float32, copy=True).view(end - start, -1, GROUP)
+        least, most = groups.aminmax(dim=-1)
+        steps[start:end] = ((most - least) / 15).clamp_min(1e-12)
+        leasts[start:end] = least
+        groups.sub_(leasts[start:end, :, None].float()).div_(steps[start:end, :, None].float())
+        places[start:end] = groups.round_().clamp_(0, 15).view(end - start, columns)
+    return places, steps, leasts
 
 
 @functools.cache
@@ -260,3 +275,12 @@ def _blocks_of_64(packed: torch.Tensor, columns: int) -> torch.Tensor:
     """uint8 (out, in) from blocks of 64 rows, in which a byte holds one column of row r (lower half) and row r + 32."""
     bytes_ = packed.view(-1, columns, 32)
     return torch.cat([bytes_ & 15, bytes_ >> 4], -1).transpose(1, 2).reshape(-1, columns)
+
+
+def _packed_places(places: torch.Tensor) -> torch.Tensor:
+    """Places (out, in) in the layout of the processor's kernel: what its own packing gives, in a third of the time."""
+    rows, columns = places.shape
+    if rows % 64 or not _known_layout():
+        return torch.ops.aten._convert_weight_to_int4pack_for_cpu(places.to(torch.int32), 1)
+    halves = places.view(rows // 64, 2, 32, columns)
+    return (halves[:, 0] | halves[:, 1] << 4).transpose(1, 2).reshape(rows, columns // 2)
