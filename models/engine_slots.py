@@ -78,6 +78,11 @@ class Keeper:
             self._used = time.monotonic()
             return user
 
+    @property
+    def reason(self) -> str:
+        """Where and how the engine runs now and why, "" if it does not say so (see `models.runtime.RuntimeChoice`)."""
+        return str(getattr(getattr(self._engine, "choice", None), "reason", ""))
+
     def retire(self) -> None:
         """Closes the engine as soon as nobody uses it."""
         self._retired.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -16,6 +17,8 @@ from models.interfaces import SpeechRecognizer, SpeechSynthesizer, VisionLanguag
 from models.streaming import CancelScope, CancelToken
 
 log = logging.getLogger(__name__)
+
+CLOSING_S = 2.0
 
 Status = Literal["cold", "loading", "ready", "failed"]
 
@@ -204,13 +207,22 @@ class Engines:
         return thread
 
     def close(self) -> None:
-        """Ends what is being loaded and closes what can be closed, as soon as nobody uses it."""
+        """Ends what is being loaded and closes what can be closed, as soon as nobody uses it.
+
+        Waits for that a little: a thread that frees memory while Python itself ends can crash it.
+        """
+        keepers: list[Keeper] = []
         for slot in self._slots.values():
             for each in (slot, slot.previous):
                 if each is not None:
                     each.loading.cancel()
-                    if each.keeper is not None:
+                    keeper = each.keeper
+                    if keeper is not None:
+                        keepers.append(keeper)
                         each.retire()
+        until = time.monotonic() + CLOSING_S
+        for keeper in keepers:
+            keeper.wait_closed(max(0.0, until - time.monotonic()))
 
     def _engine(self, role: EngineRole, *, wait: bool = False) -> Any:
         """The engine that answers. `wait`: for the chosen one, though another could answer already."""
@@ -281,8 +293,7 @@ class Engines:
             slot.keeper = keeper = Keeper(engine, self.unload_min * 60, lambda: self._unloaded(slot, keeper))
         else:
             slot.engine = engine
-        why = getattr(getattr(engine, "choice", None), "reason", "")  # where and how exactly it runs, if it says so
-        slot.state = EngineState(slot.state.role, slot.name, "ready", why or "Ready")
+        slot.state = EngineState(slot.state.role, slot.name, "ready", "Ready")
         before, slot.previous = slot.previous, None
         if before is not None:
             before.retire()
@@ -313,4 +324,9 @@ class Engines:
         return slot.previous is not None and slot.previous.loaded and slot.lock.locked()
 
     def _state(self, slot: _Slot) -> EngineState:
-        return replace(slot.state, serving=self.serving(slot.state.role)) if self._previous_serves(slot) else slot.state
+        state, keeper = slot.state, slot.keeper
+        if self._previous_serves(slot):
+            return replace(state, serving=self.serving(state.role))
+        if state.status == "ready" and not state.notice and keeper is not None and keeper.reason:
+            return replace(state, text=keeper.reason)  # it may have changed since it was loaded
+        return state

@@ -66,6 +66,8 @@ def fetch(
     place = place or HubPlace.usual()
     here = on_this_machine(repository, revision, place)
     if here is not None:
+        if pinned(place, repository, revision) is None and is_commit(here.name):
+            pin(place, repository, revision, here.name)  # another program's, which may move on to another commit
         return here
     if offline or constants.HF_HUB_OFFLINE:
         raise EngineUnavailable(
@@ -135,6 +137,7 @@ class _Download:
     ) -> None:
         self._place, self._repository, self._revision, self._tell = place, repository, revision, tell
         self._newest = newest
+        self._asked = ""
         self._done = self._total = 0
         self._told = 0.0
 
@@ -169,6 +172,7 @@ class _Download:
         from huggingface_hub import HfApi
 
         known = None if self._newest else pinned(self._place, self._repository, self._revision)
+        self._asked = known or self._revision or "main"
         strange = EngineUnavailable(
             f"{self._place.endpoint} does not answer as a model hub does.", "Check HF_ENDPOINT and the network."
         )
@@ -281,7 +285,7 @@ class _Download:
                 f"Accept it at {page}, then start Lucid with your token in the environment variable HF_TOKEN.",
             )
         if isinstance(error, RevisionNotFoundError):
-            return EngineUnavailable(f"{name} has no revision {self._revision}.", f"Look at {page} for those it has.")
+            return EngineUnavailable(f"{name} has no revision {self._asked}.", f"Look at {page} for those it has.")
         if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
             return EngineUnavailable(
                 f"The hub has no model {name}, or it is private.",

@@ -60,7 +60,8 @@ class StopSwitch:
         with self._lock:
             if self._connection is not None:
                 with contextlib.suppress(OSError):  # it has just been closed by itself
-                    self._connection.shutdown(socket.SHUT_RDWR)
+                    # A TLS socket's own `shutdown` would also take its state away from whoever reads from it.
+                    socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
 
     @property
     def pulled(self) -> bool:
@@ -133,6 +134,8 @@ def download_file(
         except network_errors() as error:
             stop.check()  # the error is our own doing: the connection was shut
             have, trouble = partial.stat().st_size if partial.exists() else 0, error
+        if have >= file.size and trouble is None:
+            break
         failures = 0 if have > before else failures + 1
         if trouble is not None and not _may_pass(trouble):
             raise trouble

@@ -369,6 +369,39 @@ def test_a_cancelled_load_that_finished_all_the_same_is_closed():
     assert late.closed == 1
 
 
+def test_the_state_says_where_a_model_runs_now(engines, loads):
+    model = engines.vision_language()
+    assert seeing(engines).text == "Ready"
+    for reason in ("On the GPU in bfloat16.", "On the processor in int8."):
+        loads.made["first"].choice = type("Choice", (), {"reason": reason})
+        assert seeing(engines).text == reason
+    assert model.name == "first"
+
+
+def test_an_error_that_is_kept_does_not_keep_an_engine_for_ever(engines, loads):
+    def turn():
+        model = engines.vision_language()
+        try:
+            raise RuntimeError("in the midst of an answer")
+        except RuntimeError as error:
+            return error, model.name
+
+    error, _ = turn()
+    error.itself = error  # a cycle: only the collector finds out that nobody holds it
+    del error
+    engines.use("seeing", "second")
+    engines.vision_language()
+    until(lambda: loads.made["first"].closed == 1)
+
+
+def test_closing_waits_until_it_is_done(loads):
+    engines = Engines("first", "h", "s", loaders=dict.fromkeys(("seeing", "hearing", "speaking"), loads))
+    engines.vision_language()
+    engines.close()
+    assert loads.made["first"].closed == 1
+    until(lambda: not threads())
+
+
 def test_many_switches_and_cancels_leave_no_thread(engines, loads):
     engines.vision_language()
     for _ in range(20):

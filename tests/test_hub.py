@@ -182,6 +182,14 @@ def test_names_that_are_not_there_and_hubs_that_are_not_either(place, small_hub)
     assert "127.0.0.1:9" in error.message
 
 
+def test_empty_files_are_files(place, small_hub):
+    small_hub.add("owner/empty", {**FILES, "added_tokens.json": b""})
+    begun = time.monotonic()
+    folder = hub.fetch("owner/empty", place=place)
+    assert (folder / "added_tokens.json").read_bytes() == b""
+    assert time.monotonic() - begun < 5
+
+
 def test_nothing_is_written_outside_of_the_folder(place, small_hub):
     small_hub.add("owner/evil", {"../../evil.json": b"{}", "sub/../../evil.json": b"{}", "model.safetensors": b"ok"})
     folder = hub.fetch("owner/evil", place=place)
@@ -208,6 +216,7 @@ def test_what_other_programs_downloaded_is_used_where_it_lies(place, small_hub, 
     small_hub.asked.clear()
     found = hub.fetch(NAME, place=place, offline=True)
     assert found == Path(theirs).parent
+    assert pinned(place, NAME) == found.name, "what another program moves on to is not what runs here"
     assert small_hub.asked == []
     with pytest.raises(EngineUnavailable, match="Another program has it"):
         remove(NAME, place)

@@ -143,6 +143,7 @@ MODELS: tuple[tuple[str, str], ...] = (
     ),
     ("Choose a version of it in safetensors.", "请选择它的 safetensors 版本。"),
     ("{name} is damaged: {file} is cut short.", "{name} 已损坏：{file} 不完整。"),
+    ("{name} is damaged: {file} is not valid ({reason}).", "{name} 已损坏：{file} 无效（{reason}）。"),
     ("{name} is damaged: {file} cannot be read.", "{name} 已损坏：无法读取 {file}。"),
     ("{name} needs a package that is not installed: {reason}.", "{name} 需要一个没有安装的软件包：{reason}。"),
     ("The processor of {name} cannot be loaded: {reason}.", "无法加载 {name} 的处理器：{reason}。"),
