@@ -370,6 +370,95 @@ def _lfm2_vl() -> tuple[Any, Any]:
     return transformers.Lfm2VlForConditionalGeneration(config), processor
 
 
+def _lfm3_vl() -> tuple[Any, Any]:
+    names = {
+        "image_token": "<|image_pad|>",
+        "video_token": "<|video_pad|>",
+        "vision_start_token": "<|vision_start|>",
+        "vision_end_token": "<|vision_end|>",
+    }
+    tokenizer = tokenizer_with(**names)
+    text = _text(tokenizer, head_dim=8, sliding_window=24, conv_L_cache=3)
+    text |= {"num_hidden_layers": 3, "layer_types": ["conv", "sliding_attention", "full_attention"]}
+    vision = _vision(patch_size=8, num_key_value_heads=2, layer_types=["conv", "full_attention"])
+    config = transformers.Lfm3VlConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+        projector_hidden_size=32,
+    )
+    images = transformers.Qwen2VLImageProcessor(patch_size=8, size={"shortest_edge": 256, "longest_edge": 4096})
+    videos = transformers.Qwen3VLVideoProcessor(patch_size=8)
+    template = turns("<|vision_start|><|image_pad|><|vision_end|>")
+    processor = transformers.Lfm3VlProcessor(images, tokenizer, videos, chat_template=template)
+    return transformers.Lfm3VlForConditionalGeneration(config), processor
+
+
+def _gemma4() -> tuple[Any, Any]:
+    names = {
+        "image_token": "<|image|>",
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "audio_token": "<|audio|>",
+        "boa_token": "<|audio>",
+        "eoa_token": "<audio|>",
+    }
+    tokenizer = tokenizer_with(["<|video|>"], **names)
+    text = _text(tokenizer, head_dim=8, sliding_window=24, hidden_size_per_layer_input=8)
+    text |= {"layer_types": ["sliding_attention", "full_attention"], "vocab_size_per_layer_input": len(tokenizer) + 8}
+    vision = _vision(patch_size=4, num_key_value_heads=4, head_dim=8, position_embedding_size=64)
+    config = transformers.Gemma4Config(
+        text_config=text,
+        vision_config=vision,
+        audio_config=None,
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video|>"),
+        audio_token_id=tokenizer.convert_tokens_to_ids("<|audio|>"),
+        boi_token_id=tokenizer.convert_tokens_to_ids("<|image>"),
+        eoi_token_id=tokenizer.convert_tokens_to_ids("<image|>"),
+    )
+    processor = transformers.Gemma4Processor(
+        transformers.Gemma4AudioFeatureExtractor(),
+        transformers.Gemma4ImageProcessor(patch_size=4, max_soft_tokens=70),
+        tokenizer,
+        transformers.Gemma4VideoProcessor(patch_size=4),
+        chat_template=turns("<|image|>"),
+    )
+    return transformers.Gemma4ForConditionalGeneration(config), processor
+
+
+def _minicpm() -> tuple[Any, Any]:
+    names = {
+        "image_token": "<image_pad>",
+        "video_token": "<video_pad>",
+        "image_start_token": "<image>",
+        "image_end_token": "</image>",
+        "slice_start_token": "<slice>",
+        "slice_end_token": "</slice>",
+        "image_id_start_token": "<image_id>",
+        "image_id_end_token": "</image_id>",
+    }
+    tokenizer = tokenizer_with(**names)
+    text = _text(tokenizer, head_dim=8, layer_types=["linear_attention", "full_attention"])
+    text |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2}
+    text |= {"linear_num_value_heads": 4, "model_type": "qwen3_5_text"}
+    config = transformers.MiniCPMV4_6Config(
+        text_config=text,
+        vision_config=_vision(image_size=32, patch_size=4),
+        insert_layer_id=0,
+        image_size=32,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image_pad>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<video_pad>"),
+    )
+    images = transformers.MiniCPMV4_6ImageProcessor(scale_resolution=32, patch_size=4, max_slice_nums=3)
+    videos = transformers.MiniCPMV4_6VideoProcessor(scale_resolution=32, patch_size=4)
+    processor = transformers.MiniCPMV4_6Processor(images, videos, tokenizer, chat_template=turns("<image_pad>"))
+    return transformers.MiniCPMV4_6ForConditionalGeneration(config), processor
+
+
 CHECKPOINTS: dict[str, Tiny] = {
     tiny.name: tiny
     for tiny in (
@@ -385,5 +474,8 @@ CHECKPOINTS: dict[str, Tiny] = {
         Tiny("mllama", _mllama),
         Tiny("paligemma", _paligemma),
         Tiny("lfm2_vl", _lfm2_vl),
+        Tiny("lfm3_vl", _lfm3_vl),
+        Tiny("gemma4", _gemma4),
+        Tiny("minicpmv4_6", _minicpm),
     )
 }

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 
 from models.seeing.checkpoint.capabilities import Capabilities
@@ -255,21 +256,28 @@ def _first_of(value: Any, copies: int) -> Any:
 
 
 def _size_seen(model: Any, inputs: Mapping[str, Any]) -> tuple[int, int]:
-    """(width, height) in pixels of what the encoder takes; of several tiles, the whole that they cover."""
+    """(width, height) in pixels of what the encoder takes; of several tiles, what they cover; (0, 0) if unknown."""
     vision = getattr(model.config, "vision_config", None)
     patch = getattr(vision, "patch_size", 0)
     patch = patch if isinstance(patch, int) else 0
-    grid = inputs.get("image_grid_thw")
-    shapes = inputs.get("spatial_shapes")  # LFM2: patches of each tile
-    if patch and isinstance(grid, torch.Tensor):
-        return int(grid[0, 2]) * patch, int(grid[0, 1]) * patch
     rows, columns = (_number(inputs.get(a, inputs.get(b))) for a, b in (("rows", "image_rows"), ("cols", "image_cols")))
-    if patch and isinstance(shapes, torch.Tensor):
-        return max(1, columns) * int(shapes[0, 1]) * patch, max(1, rows) * int(shapes[0, 0]) * patch
+    grid, shapes = inputs.get("image_grid_thw"), inputs.get("spatial_shapes")
+    places, targets = inputs.get("image_position_ids"), inputs.get("target_sizes")
     pixels = inputs.get("pixel_values")
-    if not isinstance(pixels, torch.Tensor) or pixels.dim() < 4:
-        return 0, 0
-    return max(1, columns) * pixels.shape[-1], max(1, rows) * pixels.shape[-2]
+    tile = (0, 0)  # (height, width)
+    if patch and isinstance(grid, torch.Tensor):  # Qwen's: time, rows and columns of patches
+        tile = (int(grid[0, 1]) * patch, int(grid[0, 2]) * patch)
+    elif patch and isinstance(shapes, torch.Tensor):  # LFM2: rows and columns of patches of each tile
+        tile = (int(shapes[0, 0]) * patch, int(shapes[0, 1]) * patch)
+    elif patch and isinstance(places, torch.Tensor):  # Gemma 4: column and row of each patch
+        furthest = places.reshape(-1, 2).max(0).values
+        tile = (int(furthest[1] + 1) * patch, int(furthest[0] + 1) * patch)
+    elif patch and isinstance(targets, torch.Tensor):  # MiniCPM: the whole first, then the tiles of a grid
+        tile = (int(targets[-1, 0]) * patch, int(targets[-1, 1]) * patch)
+        rows, columns = (max(1, int(n)) for n in np.asarray(inputs.get("grids", [[1, 1]])).reshape(-1, 2)[0])
+    elif isinstance(pixels, torch.Tensor) and pixels.dim() >= 4:
+        tile = (pixels.shape[-2], pixels.shape[-1])
+    return max(1, columns) * tile[1], max(1, rows) * tile[0]
 
 
 def _number(value: Any) -> int:

@@ -74,10 +74,14 @@ class PromptBuilder:
         self._shelf = shelf
         self._capabilities = capabilities
         self._placeholder = placeholder
+        self._numbered = False
         self._types: dict[str, bool] = {}  # name → whether it tells pictures from text (else all zeros)
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, ...], Prompt] = OrderedDict()
         self.stepwise = shelf.by_parts and capabilities.route != "raw" and self._stepwise_is_right()
+        if shelf.by_parts and not self.stepwise and hasattr(processor, "_prepend_local_ids"):
+            self._numbered = True
+            self.stepwise = self._stepwise_is_right()
 
     def build(self, messages: Sequence[Message]) -> Prompt:
         """The prompt of `messages`; an unfinished answer at their end is part of it.
@@ -171,7 +175,10 @@ class PromptBuilder:
         """As the processor's `__call__` does it, with the replacements that are kept."""
         images = [[p.picture.image for p in prepared]] if prepared else None
         _, laid_out, *_ = self._processor.prepare_inputs_layout(images=images, text=[text])
-        expanded, _ = self._processor.get_text_with_replacements(laid_out, [p.replacement for p in prepared])
+        replacements = [p.replacement for p in prepared]
+        if self._numbered and prepared:  # MiniCPM: the pictures of a conversation are counted
+            replacements = self._processor._prepend_local_ids(laid_out, replacements, self._chat.image_token)
+        expanded, _ = self._processor.get_text_with_replacements(laid_out, replacements)
         special = self._special(text, processing_settings(self._processor)["text_kwargs"])
         return tuple(self._tokenizer(expanded, **special)["input_ids"][0])
 
