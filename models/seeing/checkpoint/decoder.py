@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from models.seeing.checkpoint.capabilities import Capabilities
+from models.seeing.checkpoint.compiled import CompiledSteps, FixedRun, suits
 from models.seeing.checkpoint.kept import KeptConversation
 from models.seeing.checkpoint.pictures import PreparedPicture, joined
 from models.seeing.checkpoint.prompt import INPUTS, PromptInputs
@@ -26,6 +27,8 @@ class CheckpointDecoder:
         capabilities: of the model.
         features: what the vision encoder sees in a picture; see `PictureShelf.features`.
         context_tokens: how many tokens the model reads.
+        steps: computes single tokens where it can; None: all are eager.
+        trial: this decoder is the one that `steps` is tried out and warmed with.
     """
 
     def __init__(
@@ -34,6 +37,9 @@ class CheckpointDecoder:
         capabilities: Capabilities,
         features: Callable[[PreparedPicture], Any],
         context_tokens: int,
+        *,
+        steps: CompiledSteps | None = None,
+        trial: bool = False,
     ) -> None:
         self.context_tokens = context_tokens
         self.device: torch.device = model.device
@@ -47,14 +53,23 @@ class CheckpointDecoder:
         self._positions: torch.Tensor | None = None
         self._types: dict[str, torch.Tensor] = {}
         self._length = 0
+        self._steps = steps if steps is not None and suits(model, self._kept.cache) else None
+        self._trial = trial
+        self._run: FixedRun | None = None
 
     def begin(self, keep: int, inputs: Mapping[str, Any]) -> None:
         self._inputs = inputs[INPUTS]
         before = sum(1 for _, (first, _) in self._inputs.pictures if first < keep)
+        self._run = None
         self._kept.go_back_to(keep, before)
         self._length = keep
         self._types = {k: torch.tensor([v], device=self.device) for k, v in self._inputs.types.items()}
         self._positions = self._all_positions()
+
+    @property
+    def cache(self) -> Any:
+        """The keys and values that are kept."""
+        return self._kept.cache
 
     def keepable(self, tokens: int) -> bool:
         """Whether the state after that many tokens is still there or can be restored."""
@@ -64,8 +79,12 @@ class CheckpointDecoder:
         start, end = self._length, self._length + len(tokens)
         prefill = start < len(self._inputs.tokens)
         ids = torch.tensor([list(tokens)], device=self.device)
-        step = self._prefilled(ids, start, end) if prefill else self._generated(ids, end)
-        output = self._model(**step, return_dict=True)
+        if prefill:
+            output = self._model(**self._prefilled(ids, start, end), return_dict=True)
+        elif (run := self._fixed_run(end)) is not None and self._steps is not None:
+            output = self._steps(self._generated(ids, end, run.cache))
+        else:
+            output = self._model(**self._generated(ids, end, self._kept.cache), return_dict=True)
         self._length = end
         if prefill:
             self._kept.remember(end)
@@ -73,8 +92,20 @@ class CheckpointDecoder:
         return logits
 
     def release(self) -> None:
+        self._run = None
         self._kept.clear()
         self._length = 0
+
+    def _fixed_run(self, end: int) -> FixedRun | None:
+        """Where compiled steps write to, with room for `end` tokens; None while they must be eager."""
+        if self._steps is None:
+            return None
+        if self._run is not None and self._run.capacity < end:
+            self._steps.end(self._run, self._kept.cache, self._length)
+            self._run = None
+        if self._run is None:
+            self._run = self._steps.begin(self._kept.cache, self._length, trial=self._trial)
+        return self._run
 
     # -- one step's inputs -----------------------------------------------------------------------------------------
 
@@ -86,7 +117,7 @@ class CheckpointDecoder:
         if self._inputs.side_mask is not None and (count := self._pictures_before(end)):
             own["cross_attention_mask"] = self._inputs.side_mask[:, start:end, :count].to(self.device)
         step = self._model.prepare_inputs_for_generation(
-            ids, is_first_iteration=True, **own, **self._common(end), **self._last_only
+            ids, is_first_iteration=True, **own, **self._common(end, self._kept.cache), **self._last_only
         )
         here = [p for p, (first, after) in self._inputs.pictures if start <= first and after <= end]
         if self._route == "placed" and here:
@@ -97,7 +128,7 @@ class CheckpointDecoder:
             step |= {k: self._moved(v) for k, v in self._inputs.raw.items() if k in self._forward_takes}
         return {k: v for k, v in step.items() if v is not None}
 
-    def _generated(self, ids: torch.Tensor, end: int) -> dict[str, Any]:
+    def _generated(self, ids: torch.Tensor, end: int, cache: Any) -> dict[str, Any]:
         """Of one token of the answer."""
         more = end - len(self._inputs.tokens)
         own = {k: torch.cat([v, v.new_zeros((1, more))], 1) for k, v in self._types.items()}
@@ -106,13 +137,13 @@ class CheckpointDecoder:
         if self._inputs.side_mask is not None:
             own["cross_attention_mask"] = self._inputs.side_mask[:, -1:].to(self.device)
         step = self._model.prepare_inputs_for_generation(
-            ids, next_sequence_length=1, is_first_iteration=False, **own, **self._common(end), **self._last_only
+            ids, next_sequence_length=1, is_first_iteration=False, **own, **self._common(end, cache), **self._last_only
         )
         return {k: v for k, v in step.items() if v is not None}
 
-    def _common(self, end: int) -> dict[str, Any]:
+    def _common(self, end: int, cache: Any) -> dict[str, Any]:
         mask = torch.ones((1, end), dtype=torch.long, device=self.device)
-        return {"attention_mask": mask, "cache": self._kept.cache, "use_cache": True}
+        return {"attention_mask": mask, "cache": cache, "use_cache": True}
 
     def _pictures_before(self, end: int) -> int:
         return sum(1 for _, (first, _) in self._inputs.pictures if first < end)

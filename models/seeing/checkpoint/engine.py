@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from models.free_memory import give_back
 from models.interfaces import GenerationOptions, SeenPicture, TextDelta
 from models.seeing.checkpoint.capabilities import Capabilities, capabilities_of
 from models.seeing.checkpoint.chat import ChatTemplate
+from models.seeing.checkpoint.compiled import CompiledSteps, suits
 from models.seeing.checkpoint.decoder import CheckpointDecoder
 from models.seeing.checkpoint.pictures import PictureShelf
 from models.seeing.checkpoint.prompt import PromptBuilder
@@ -18,6 +20,7 @@ from models.seeing.generation import CHUNK, TokenLoop
 from models.streaming import CancelToken
 from models.types import Message
 
+WARMING_STEPS = 3  # the first compiles, the others show that it stays compiled
 # An accelerator is idle for most of a step of 64 tokens; a step of 512 still ends within a fraction of a second.
 ACCELERATOR_CHUNK = 512
 
@@ -44,13 +47,24 @@ class CheckpointEngine:
         name: as in the catalogue.
         context_tokens: how many tokens it reads, the answer included.
         reason: where and how it runs, and why, as a sentence.
+        compiled: computes single tokens once it is warm; see `compiled.CompiledSteps`.
     """
 
-    def __init__(self, model: Any, processor: Any, *, name: str, context_tokens: int, reason: str = "") -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        name: str,
+        context_tokens: int,
+        reason: str = "",
+        compiled: CompiledSteps | None = None,
+    ) -> None:
         self.name = name
         self.reason = reason
         self.context_tokens = context_tokens
         self.capabilities: Capabilities = capabilities_of(model)
+        self.compiled = compiled
         self._parts: _Parts | None = self._assembled(model, processor)
         self._counts_without_trial()
 
@@ -59,7 +73,7 @@ class CheckpointEngine:
         chat = ChatTemplate(processor, single_turn=self.capabilities.single_turn)
         shelf = PictureShelf(model, processor, self.capabilities, chat.image_token, placeholder)
         prompts = PromptBuilder(processor, chat, shelf, self.capabilities, placeholder)
-        decoder = CheckpointDecoder(model, self.capabilities, shelf.features, self.context_tokens)
+        decoder = CheckpointDecoder(model, self.capabilities, shelf.features, self.context_tokens, steps=self.compiled)
         tokenizer = processor.tokenizer
 
         def decode(tokens: Sequence[int]) -> str:
@@ -122,8 +136,10 @@ class CheckpointEngine:
                 return
 
     def forget(self) -> None:
-        """Drops every cache: keys and values, features, prepared pixels."""
+        """Drops every cache: keys and values, features, pixels, and what was compiled (eager from then on)."""
         if self._parts is not None:
+            if self.compiled is not None:
+                self.compiled.close()
             self._parts.loop.forget()
             self._parts.shelf.forget()
             self._parts.prompts.forget()
@@ -132,7 +148,28 @@ class CheckpointEngine:
         """Gives the model's memory back. An answer under way ends with its next token; later calls fail."""
         if self._parts is not None:
             self._parts = None
+            if self.compiled is not None:
+                self.compiled.close()
+                self.compiled = None
             give_back()
+
+    def warm(self) -> threading.Thread | None:
+        """Starts to compile single tokens behind whatever is asked meanwhile; None where nothing is to be compiled."""
+        parts, steps = self._open(), self.compiled
+        if steps is None or not suits(parts.model, parts.decoder.cache):
+            return None
+        decoder = CheckpointDecoder(
+            parts.model, self.capabilities, parts.shelf.features, self.context_tokens, steps=steps, trial=True
+        )
+        prompt = parts.prompts.build([Message.of_text("user", "Hello.")])
+
+        def trial() -> None:
+            decoder.begin(0, prompt.inputs)
+            logits = decoder.forward(prompt.tokens)
+            for _ in range(WARMING_STEPS):
+                logits = decoder.forward((int(logits.argmax()),))
+
+        return steps.warm(trial)
 
     def _open(self) -> _Parts:
         if self._parts is None:

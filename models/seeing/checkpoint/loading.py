@@ -14,6 +14,7 @@ from models.streaming import CancelToken
 from models.weights import OnProgress
 
 if TYPE_CHECKING:
+    from models.seeing.checkpoint.compiled import CompiledSteps
     from models.seeing.checkpoint.engine import CheckpointEngine
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,12 @@ def load_checkpoint(
 
     context = context_tokens(model.config, processor.tokenizer)
     log.info("%s (%s): %s", name, config["model_type"], choice.reason)
-    return CheckpointEngine(model, processor, name=name, context_tokens=context, reason=choice.reason)
+    compiled = _compiled(model, choice)
+    engine = CheckpointEngine(
+        model, processor, name=name, context_tokens=context, reason=choice.reason, compiled=compiled
+    )
+    engine.warm()
+    return engine
 
 
 def checked_folder(folder: Path, name: str) -> dict[str, Any]:
@@ -217,6 +223,17 @@ def _model(folder: Path, choice: RuntimeChoice, name: str) -> Any:
 
 def _placed(model: Any, choice: RuntimeChoice) -> Any:
     return model.to(str(choice.device))
+
+
+def _compiled(model: Any, choice: RuntimeChoice) -> CompiledSteps | None:
+    """On CUDA and ROCm, for weights that torch can compile with and where a fixed cache has room."""
+    if choice.device != "cuda" or choice.precision in ("int8", "int4"):
+        return None
+    from models.runtime import free_memory
+    from models.seeing.checkpoint.compiled import CompiledSteps, affordable
+
+    lengths = affordable(model, free_memory("cuda"))
+    return CompiledSteps(model, lengths=lengths) if lengths else None
 
 
 def _guarded(work: Any, name: str) -> Any:
