@@ -318,6 +318,29 @@ def test_the_steps_of_the_processor_give_what_a_plain_call_gives(engine: Checkpo
     assert (plainly.tokens, plainly.identity, plainly.pictures) == (prompt.tokens, prompt.identity, prompt.pictures)
 
 
+def test_it_shows_where_it_looked(engine: CheckpointEngine) -> None:
+    """Where a picture's tokens are a plain grid; and what is kept and how it computes stay as they were."""
+    expected = said(engine, FIRST)
+    found = engine.explain(FIRST, "a red house")
+    tokens = parts(engine).processor.tokenizer("a red house", add_special_tokens=False)["input_ids"]
+    kind = parts(engine).model.config.model_type
+    if kind in ("qwen2_5_vl", "qwen3_vl", "qwen3_5", "lfm3_vl"):
+        assert [f.cells.shape for f in found[:2]] == [(2, 4), (4, 3)]
+    elif kind in ("gemma3", "paligemma", "llava"):
+        assert len(found) == 2 * len(tokens)
+        assert found[0].cells.shape in ((2, 2), (4, 4))
+    else:
+        assert not found or kind == "internvl"  # tiles, new lines between rows, or a look from the side
+    for attention in found:
+        assert attention.cells.sum() == pytest.approx(1, abs=1e-4)
+        assert attention.digest in {p.digest for p in FIRST[0].pictures}
+    if found:
+        assert len({f.cells.tobytes() for f in found}) > 2
+    assert said(engine, FIRST) == expected
+    engine.forget()
+    assert said(engine, FIRST) == expected
+
+
 def test_a_closed_engine_is_gone_from_memory(folder: Path) -> None:
     engine = load_checkpoint(folder, ON_CPU, name="tiny")
     said(engine, FIRST)

@@ -20,6 +20,8 @@ CHINESE: tuple[tuple[str, str], ...] = (
     ("Looking for {model}", "正在查找 {model}"),
     ("Loading the voice {voice}", "正在加载语音 {voice}"),
     ("Loading {model}", "正在加载 {model}"),
+    ("Reading the weights of {model}", "正在读取 {model} 的权重"),
+    ("Moving {model} to its place", "正在把 {model} 移到设备上"),
     # what was typed and sent
     ("There is nothing to answer.", "没有可以回答的内容。"),
     ("There was nothing to send.", "没有可以发送的内容。"),

@@ -22,6 +22,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -167,6 +168,12 @@ class TokenLoop:
             yield from self._as_text(tokens)
         finally:
             self._busy.release()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While it lasts, no answer is made: waits for one that is under way."""
+        with self._busy:
+            yield
 
     def forget(self) -> None:
         """Drops what was kept of earlier prompts, so that the next one starts cold."""

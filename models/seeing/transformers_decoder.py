@@ -38,9 +38,7 @@ class TransformersDecoder:
 
     def forward(self, tokens: Sequence[int]) -> torch.Tensor:
         ids = torch.tensor([list(tokens)], device=self.device)
-        output = self._model(
-            input_ids=ids, cache=self._cache, use_cache=True, logits_to_keep=1, **self._inputs
-        )
+        output = self._model(input_ids=ids, cache=self._cache, use_cache=True, logits_to_keep=1, **self._inputs)
         if not self._every_step:
             self._inputs = {}
         return output.logits[0, -1].float()

@@ -91,6 +91,17 @@ class CheckpointDecoder:
         logits: torch.Tensor = output.logits[0, -1].float()
         return logits
 
+    def watched(self, tokens: Sequence[int]) -> Sequence[torch.Tensor | None] | None:
+        """`forward`, eagerly; the attention of each layer, (1, heads, rows, tokens seen), where the model gives it."""
+        end = self._length + len(tokens)
+        ids = torch.tensor([list(tokens)], device=self.device)
+        prefill = self._length < len(self._inputs.tokens)
+        step = self._prefilled(ids, self._length, end) if prefill else self._generated(ids, end, self._kept.cache)
+        output = self._model(**step, output_attentions=True, return_dict=True)
+        self._length = end
+        given: Sequence[torch.Tensor | None] | None = output.attentions
+        return given
+
     def release(self) -> None:
         self._run = None
         self._kept.clear()

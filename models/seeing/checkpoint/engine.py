@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.errors import EngineFailure
+from models.errors import EngineFailure, OutOfMemory
 from models.free_memory import give_back
 from models.interfaces import GenerationOptions, SeenPicture, TextDelta
 from models.seeing.checkpoint.capabilities import Capabilities, capabilities_of
 from models.seeing.checkpoint.chat import ChatTemplate
 from models.seeing.checkpoint.compiled import CompiledSteps, suits
 from models.seeing.checkpoint.decoder import CheckpointDecoder
+from models.seeing.checkpoint.explain import PictureAttention, attention_to_pictures, eager_attention
 from models.seeing.checkpoint.pictures import PictureShelf
 from models.seeing.checkpoint.prompt import PromptBuilder
-from models.seeing.generation import CHUNK, TokenLoop
+from models.seeing.generation import CHUNK, TokenLoop, is_out_of_memory
 from models.streaming import CancelToken
 from models.types import Message
 
@@ -36,6 +37,7 @@ class _Parts:
     prompts: PromptBuilder
     decoder: CheckpointDecoder
     loop: TokenLoop
+    decode: Callable[[Sequence[int]], str]
 
 
 class CheckpointEngine:
@@ -87,7 +89,7 @@ class CheckpointEngine:
             chunk=CHUNK if model.device.type == "cpu" else ACCELERATOR_CHUNK,
             keepable=decoder.keepable,
         )
-        return _Parts(model, processor, chat, shelf, prompts, decoder, loop)
+        return _Parts(model, processor, chat, shelf, prompts, decoder, loop, decode)
 
     def _counts_without_trial(self) -> None:
         """What trying the processor out has left behind is nobody's picture."""
@@ -134,6 +136,28 @@ class CheckpointEngine:
             yield delta
             if self._parts is None:
                 return
+
+    def explain(self, messages: Sequence[Message], answer: str) -> tuple[PictureAttention, ...]:
+        """Where the model looks while it writes `answer`: one entry per token and picture with a plain grid of tokens.
+
+        The prompt is computed anew, apart from what is kept. Raises `EngineFailure`, `OutOfMemory`.
+        """
+        parts = self._open()
+        prompt = parts.prompts.build(messages)
+        said = parts.processor.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        decoder = CheckpointDecoder(parts.model, self.capabilities, parts.shelf.features, self.context_tokens)
+        if self.capabilities.route != "placed" or not prompt.pictures:
+            return ()
+        cause: Exception | None = None
+        with parts.loop.alone(), eager_attention(parts.model):
+            try:
+                return attention_to_pictures(parts.model, decoder, prompt, said, parts.decode)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    cause = error
+        if cause is None:  # outside `except`, where the traceback would hold what did not fit
+            raise OutOfMemory("The attention does not fit into memory.", "Ask about a shorter answer.")
+        raise EngineFailure(f"The attention could not be computed: {cause}.") from cause
 
     def forget(self) -> None:
         """Drops every cache: keys and values, features, pixels, and what was compiled (eager from then on)."""
