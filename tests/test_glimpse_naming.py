@@ -60,9 +60,10 @@ def test_loss_of_names_weighs_every_statement():
 
 def test_cells_know_what_lies_under_them():
     scene = Scene("white", (Shape("star", "red", (0.0, 0.0, 0.33, 0.33)), Shape("heart", "blue", (0.7, 0.7, 1, 1))))
-    shapes, colours = under_cells(scene, 3)
+    shapes, colours, places = under_cells(scene, 3)
     assert shapes.tolist() == [1 + SHAPES.index("star"), 0, 0, 0, 0, 0, 0, 0, 1 + SHAPES.index("heart")]
     assert colours[8] == 1 + list(COLOURS).index("blue")
+    assert places[[0, 4, 8]].tolist() == [[0, 0], [-1, -1], [2, 2]]
 
 
 def test_an_owners_names_are_added_and_what_is_known_stays():
@@ -96,3 +97,24 @@ def test_the_memory_learns_names(tmp_path):
     with torch.no_grad():
         best = memory.name_logits(memory.look(looked)).argmax(-1).tolist()
     assert [colours[i] for i in best] == [r.label for r in records]
+
+
+def test_further_lessons_leave_the_tokens_near_what_they_were(tmp_path):
+    records = drawn_records({"train": 8})
+    store = FeatureStore(tmp_path / "features", cells=9, size=12, top=2)
+    store.add(records, PLAIN, PictureFolder(tmp_path), TinyVision(), 96)
+    looked = torch.stack([store.get(r).features.float() for r in records])
+
+    def moved(anchor):
+        memory = tiny_glimpse().memory
+        with torch.no_grad():
+            before, known = memory.look(looked), memory.recognise.weight.clone()
+        lessons = Lessons(looks=40, pictures=8, rate=1e-2, anchor=anchor)
+        teach_memory(memory, records, store, NameTeacher(["red", "blue", "green"], records), lessons)
+        with torch.no_grad():
+            drift = float((memory.look(looked) - before).pow(2).mean())
+        return drift, float((memory.recognise.weight.detach() - known).abs().max())
+
+    (near, kept), (far, _) = moved(100.0), moved(0.01)
+    assert near < far / 2
+    assert kept < 0.5  # what it had learnt of names is not begun again

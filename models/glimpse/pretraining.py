@@ -7,6 +7,7 @@ many times. The heads for drawn scenes are then thrown away; the one for names s
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 import time
@@ -21,6 +22,7 @@ from models.glimpse.data import Record
 from models.glimpse.features import PLAIN, FeatureStore
 from models.glimpse.fusion import PictureMemory
 from models.glimpse.naming import NameTeacher, name_loss
+from models.glimpse.scene_questions import third
 from models.glimpse.scenes import COLOURS, SHAPES, Scene, coverage
 
 log = logging.getLogger(__name__)
@@ -30,12 +32,21 @@ MOST_SHAPES = 5  # in a drawn scene
 
 @dataclass(frozen=True)
 class Lessons:
-    """How the first lessons go: looks at every picture, pictures at a time, learning rate at its height."""
+    """How the first lessons go.
+
+    Attributes:
+        looks: at every picture.
+        pictures: at a time.
+        rate: learning rate at its height.
+        anchor: 0 for a memory that knows nothing yet; else these are further lessons, and this is how much it counts
+            that its tokens stay what they were: the rest of the model reads them.
+    """
 
     looks: float = 8.0
     pictures: int = 48
     rate: float = 8e-4
     weight_decay: float = 0.05
+    anchor: float = 0.0
     seed: int = 0
 
 
@@ -46,6 +57,7 @@ class SceneHeads(nn.Module):
         super().__init__()
         self.shape = nn.Linear(size, 1 + len(SHAPES))
         self.colour = nn.Linear(size, 1 + len(COLOURS))
+        self.place = nn.Linear(size, 6)
         self.total = nn.Linear(size, 1 + MOST_SHAPES)
         self.per_shape = nn.Linear(size, len(SHAPES) * (1 + MOST_SHAPES))
 
@@ -53,19 +65,25 @@ class SceneHeads(nn.Module):
         """Cross-entropy of everything asked; `looked`: (scenes, cells + 1, size)."""
         cells, whole = looked[:, :-1], looked[:, -1]
         side = round(cells.shape[1] ** 0.5)
-        shapes, colours = (torch.stack(x) for x in zip(*(under_cells(s, side) for s in scenes), strict=True))
+        shapes, colours, places = (torch.stack(x) for x in zip(*(under_cells(s, side) for s in scenes), strict=True))
         counts = torch.tensor([[sum(s.shape == k for s in scene.shapes) for k in SHAPES] for scene in scenes])
         per_shape = self.per_shape(whole).view(-1, 1 + MOST_SHAPES)
         return (
             functional.cross_entropy(self.shape(cells).flatten(0, 1), shapes.flatten())
             + functional.cross_entropy(self.colour(cells).flatten(0, 1), colours.flatten())
+            + functional.cross_entropy(self.place(cells).view(-1, 3), places.flatten(), ignore_index=-1)
             + functional.cross_entropy(self.total(whole), counts.sum(1))
             + functional.cross_entropy(per_shape, counts.flatten())
         )
 
 
-def under_cells(scene: Scene, side: int) -> tuple[Tensor, Tensor]:
-    """Class of the shape and of the colour that cover most of each cell, (cells,) each; 0 for less than a fifth."""
+def under_cells(scene: Scene, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What covers most of each cell: class of its shape and of its colour, (cells,) each, and where it lies as a whole.
+
+    0 where that is less than a fifth of the cell. The place is the third of the picture, across and down (cells, 2);
+    -1 where there is nothing, or near a border between two thirds.
+    """
+    places = torch.full((side * side, 2), -1)
     shapes, colours = torch.zeros(side * side, dtype=torch.long), torch.zeros(side * side, dtype=torch.long)
     most = torch.full((side * side,), 0.2)
     for item in scene.shapes:
@@ -73,8 +91,9 @@ def under_cells(scene: Scene, side: int) -> tuple[Tensor, Tensor]:
         here = covered > most
         shapes[here] = 1 + SHAPES.index(item.shape)
         colours[here] = 1 + list(COLOURS).index(item.colour)
+        places[here] = torch.tensor([third(v) for v in item.centre])
         most = torch.maximum(most, covered)
-    return shapes, colours
+    return shapes, colours, places
 
 
 def teach_memory(
@@ -84,7 +103,9 @@ def teach_memory(
     memory.float().train()
     torch.manual_seed(lessons.seed)
     heads = SceneHeads(memory.positions.shape[1])
-    _prior(memory, records, teacher)
+    before = copy.deepcopy(memory).eval() if lessons.anchor else None
+    if before is None:
+        _prior(memory, records, teacher)
     parameters = [p.requires_grad_(True) for n, p in memory.named_parameters() if not _about_names(n)]
     optimiser = torch.optim.AdamW(
         [*parameters, *heads.parameters()], lr=lessons.rate, weight_decay=lessons.weight_decay, betas=(0.9, 0.98)
@@ -97,8 +118,8 @@ def teach_memory(
         while len(queue) < lessons.pictures:
             queue += rng.sample(records, len(records))
         chosen, queue = queue[: lessons.pictures], queue[lessons.pictures :]
-        losses = _lesson(memory, heads, chosen, store, teacher, rng)
-        torch.stack([*losses]).sum().backward()
+        *losses, drift = _lesson(memory, heads, chosen, store, teacher, rng, before)
+        (losses[0] + losses[1] + lessons.anchor * drift).backward()
         nn.utils.clip_grad_norm_([*parameters, *heads.parameters()], 1.0)
         optimiser.step()
         optimiser.zero_grad()
@@ -137,8 +158,9 @@ def _lesson(
     store: FeatureStore,
     teacher: NameTeacher,
     rng: random.Random,
-) -> tuple[Tensor, Tensor]:
-    """Losses of names and of drawn scenes for one batch."""
+    before: PictureMemory | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Losses of names and of drawn scenes for one batch, and how far its tokens are from those of `before`."""
     views = [PLAIN if r.seed is not None else rng.choice(store.views(r)) for r in records]
     features = torch.stack([store.get(r, v).features for r, v in zip(records, views, strict=True)])
     known = teacher.targets(records)
@@ -148,4 +170,9 @@ def _lesson(
         names = name_loss(memory.name_logits(looked), known.values, known.weights)
         scenes = [s for _, s in drawn if s is not None]
         told = heads.loss(looked[[i for i, _ in drawn]], scenes) if scenes else looked.new_zeros(())
-    return names, told.float() * (len(drawn) / len(records)) * 10
+        drift = looked.new_zeros(())
+        if before is not None:
+            with torch.no_grad():
+                old = before.look(features.float())
+            drift = functional.mse_loss(looked.float(), old.float())
+    return names, told.float() * (len(drawn) / len(records)) * 10, drift

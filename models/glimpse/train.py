@@ -132,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--work", type=Path, required=True, help="folder for features, checkpoint and results")
     p.add_argument("--sets", nargs="*", default=[], help="names of the .jsonl files to use (all)")
     p.add_argument("--start", type=Path, help="begin from these weights, for instance models/glimpse/weights")
+    p.add_argument("--lessons", type=float, default=0.0, help="with --start: looks of further first lessons (0: none)")
     p.add_argument("--out", type=Path, help="where the weights go at the end (WORK/weights)")
     p.add_argument("--only-cached", action="store_true", help="use only pictures whose features are there already")
     p.add_argument("--dev-pictures", type=int, default=120, help="pictures of each evaluation")
@@ -164,8 +165,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = TrainingSet(train, store, tokenizer, names=config.names, labels=config.labels, **settings)
     dev = [r for r in records if r.split == "dev" and (r.name, PLAIN) in store]
     dev_data = TrainingSet(dev, store, tokenizer, names=config.names, labels=config.labels, **settings)
-    if args.start is None:
-        first_lessons(model, data, store, options, args.work / "memory.pt")
+    if args.start is None or args.lessons:
+        lessons = Lessons(looks=options.looks, seed=options.seed)
+        if args.start is not None:
+            lessons = Lessons(looks=args.lessons, rate=3e-4, anchor=10.0, seed=options.seed)
+        first_lessons(model, data, store, lessons, args.work / "memory.pt")
     trainer = Trainer(model, data, options, args.work)
 
     def stop(*_: object) -> None:
@@ -189,12 +193,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def first_lessons(
-    model: GlimpseForConditionalGeneration, data: TrainingSet, store: FeatureStore, options: TrainingOptions, file: Path
+    model: GlimpseForConditionalGeneration, data: TrainingSet, store: FeatureStore, lessons: Lessons, file: Path
 ) -> None:
-    """Teaches an untrained model's memory (`pretraining.py`), or takes what `file` kept of that."""
+    """Teaches a model's memory (`pretraining.py`), or takes what `file` kept of that."""
     if not file.is_file():
-        standardise(model, data.records, store)
-        lessons = Lessons(looks=options.looks, seed=options.seed)
+        if not lessons.anchor:
+            standardise(model, data.records, store)
         teach_memory(
             model.memory,
             data.records,

@@ -27,7 +27,10 @@ from models.glimpse.tasks import Task, caption_task, plain_name, reading_tasks
 QUESTIONS = {DRAWN: 6, "web2k": 0, "nlvr": 1, **dict.fromkeys(("objects", "caltech101", "grocery", "clothing"), 4)}
 OTHER_QUESTIONS = 2
 # Of these sets an epoch takes only so many pictures, others every time.
-PER_EPOCH = {"flickr8k": 2400, DRAWN: 2600, "places_objects": 300, "nlvr": 400, "daquar": 300, "web2k": 300}
+PER_EPOCH = {
+    "flickr8k": 1000, DRAWN: 1100, "places_objects": 120, "nlvr": 150, "daquar": 100, "web2k": 100, "coco_small": 60,
+    "caltech101": 250, "grocery": 200, "clothing": 150, "scenes": 100,
+}  # fmt: skip
 MOST_CAPTIONS = 3  # of a picture in one look
 SYSTEM_SHARE, READING_SHARE = 0.1, 0.06
 # Where the encoder is as sure as this, what it takes for likeliest is also asked of pictures with captions, so often.
