@@ -219,31 +219,27 @@ def _kind(engine: Any) -> str:
 
 def _stopping(engine: Any) -> Rows:
     """From a stop in mid-answer to the end of all computing, in tokens."""
-    gaps: list[float] = []
-    waits: list[float] = []
-    for number in range(STOPS):
-        scope = CancelScope()
-        stopped: list[float] = []
+    token = 1 / _rate(lambda: iter(engine.stream(TEXT, MANY, never_cancelled())))
+    waits = [_silence(engine, token * (1.1 + 0.37 * number)) / token for number in range(STOPS)]
+    figure = f"{max(waits):.2f} ({statistics.median(waits):.2f})"
+    return [("stop to silence, worst (median), in tokens", figure, "≤ 1")]
 
-        def stop(scope: CancelScope = scope, stopped: list[float] = stopped) -> None:
-            stopped.append(time.perf_counter())
-            scope.cancel()
 
-        timer: threading.Timer | None = None
-        last = 0.0
-        for delta in engine.stream(TEXT, MANY, scope.begin()):
-            now = time.perf_counter()
-            if timer is None:  # stopped somewhere inside of a token that is not the first
-                timer = threading.Timer(0.1 + 0.013 * number, stop)
-                timer.start()
-            elif delta.tokens == 1 and not stopped:
-                gaps.append(now - last)
-            last = now
-        ended = time.perf_counter()
-        if timer is not None:
-            timer.join()
-        if stopped and stopped[0] < ended:
-            waits.append(ended - stopped[0])
-    token = statistics.median(gaps)
-    worst, middle = max(waits) / token, statistics.median(waits) / token
-    return [("stop to silence, worst (median), in tokens", f"{worst:.2f} ({middle:.2f})", "≤ 1")]
+def _silence(engine: Any, after: float) -> float:
+    """Seconds from a stop, given `after` seconds behind the first token, to the end of the stream."""
+    scope = CancelScope()
+    stopped: list[float] = []
+
+    def stop() -> None:
+        stopped.append(time.perf_counter())
+        scope.cancel()
+
+    timer = threading.Timer(after, stop)
+    stream = engine.stream(TEXT, MANY, scope.begin())
+    next(stream)
+    timer.start()
+    for _ in stream:
+        pass
+    ended = time.perf_counter()
+    timer.join()
+    return ended - stopped[0]

@@ -87,8 +87,8 @@ class Engine:
                 return
             yield TextDelta(f" {word}" if begun or number else word)
 
-    def explain(self) -> str:
-        return f"explained on {self.label}"
+    def explain(self, messages: Sequence[Message], answer: str) -> tuple[SeenPicture, ...]:
+        return self.look(messages)
 
     def forget(self) -> None:
         self.cached = False
@@ -181,7 +181,7 @@ def test_each_step_is_taken_in_turn_and_the_answer_is_whole(step, at, given_back
     text, notices = answered(model, [asked])
     assert text == WORDS
     assert notices == expected
-    assert model.explain() == f"explained on {memory.loaded[-1]}"
+    assert f"{model.choice.device} {model.choice.precision}" == model.label == memory.loaded[-1]
     assert memory.closed == memory.loaded[:-1]
     assert len(given_back) >= len(expected)
     begun = [m[-1].text for m in memory.asked if m[-1].role == "assistant"]
@@ -298,6 +298,9 @@ def test_smaller_pictures_stay_for_the_conversation_and_return_with_another():
     assert answered(model, conversation("a"))[1] == [DROPPED, smaller(500)]
     assert answered(model, conversation("a", "b")) == (WORDS, [])
     assert side_in(memory.asked[-1]) == 500
+    (explained,) = model.explain(conversation("a", "b"), WORDS)
+    assert explained.model_size == (500, 250)
+    assert explained.digest == conversation("a")[0].pictures[0].digest
     memory.holds = lambda e, m: True
     assert answered(model, conversation("other")) == (WORDS, [])
     assert side_in(memory.asked[-1]) == 1000

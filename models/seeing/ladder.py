@@ -14,6 +14,7 @@ starts at the top.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -130,9 +131,16 @@ class ResilientModel:
             self._leave()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        engine = None if name.startswith("_") else self._engine
+        if engine is None:  # asking what a closed model offers does not load it
             raise AttributeError(name)
-        return getattr(self._loaded(), name)
+        found = getattr(engine, name)
+        return functools.partial(self._explain, found) if name == "explain" else found
+
+    def _explain(self, explain: Callable[..., Any], messages: Sequence[Message], answer: str) -> Any:
+        """Of the pictures as they were looked at."""
+        relief = self._relief
+        return relief.undone(explain(relief.of(messages), answer), messages)
 
     def _answer(
         self, messages: Sequence[Message], options: GenerationOptions, cancel: CancelToken

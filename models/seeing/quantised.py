@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from models.errors import EngineUnavailable
-from models.free_memory import give_back
+from models.free_memory import trim
 from models.needs import GROUP, Precision, packs
 from models.runtime import RuntimeChoice, packed_precisions
 
@@ -215,7 +215,7 @@ def quantise(model: nn.Module, choice: RuntimeChoice) -> nn.Module:
         setattr(model.get_submodule(parent), last, _packed(linear, bits, choice.device))
         count += 1
         del linear
-    give_back()
+    trim()
     if not count:
         raise EngineUnavailable(
             f"No weights of {type(model).__name__} can be kept in {choice.precision}.",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from PIL import Image
 
-from models.interfaces import SeenPicture
 from models.types import ImagePart, Message, Part, Picture, VideoPart
+
+OfPicture = TypeVar("OfPicture", bound=Any)  # a dataclass with the `digest` of a picture
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Relief:
             image, picture.source, original_size=picture.original_size, time=picture.time, notes=picture.notes
         )
 
-    def undone(self, seen: Sequence[SeenPicture], messages: Sequence[Message]) -> tuple[SeenPicture, ...]:
-        """What was seen of the smaller pictures, as of the owner's own in `messages`."""
+    def undone(self, seen: Sequence[OfPicture], messages: Sequence[Message]) -> tuple[OfPicture, ...]:
+        """What is known of the smaller pictures (by their `digest`), as of the owner's own in `messages`."""
         own = {self.picture(p).digest: p.digest for m in messages for p in m.pictures} if self.side else {}
         return tuple(replace(s, digest=own.get(s.digest, s.digest)) for s in seen)
