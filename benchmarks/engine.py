@@ -37,15 +37,16 @@ MANY = GenerationOptions(max_new_tokens=TOKENS, repetition_penalty=1.0)
 TEXT = [Message.of_text("user", "Explain in a few sentences how a rainbow forms and why its colours keep their order.")]
 
 
-def measure(runs: int) -> Rows:
-    """Rows of (what, figure, aim) for `launch.py bench`."""
+def measure(runs: int) -> Iterator[tuple[str, str, str]]:
+    """Rows of (what, figure, aim) for `launch.py bench`, as they are found."""
     engine = _engine(REAL)
-    rows = _reuse(engine, min(runs, 3))
-    rows += _decoding(engine, runs)
-    rows += _stopping(engine)
+    yield from _reuse(engine, min(runs, 3))
+    yield from _decoding(engine, runs)
+    yield from _stopping(engine)
     engine.close()
     del engine
-    return rows + leaks(lambda: _engine(TINY)) + recoveries(TINY)
+    yield from leaks(lambda: _engine(TINY))
+    yield from recoveries(TINY)
 
 
 def _engine(size: Any) -> Any:
