@@ -11,7 +11,7 @@ import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -61,27 +61,32 @@ class ByteBoundedStore(Generic[V]):
         self.bytes = 0
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedPicture:
-    """What is known of a picture before it is encoded.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PictureFacts:
+    """What the processor tells of a picture; small, and kept of many.
 
     Attributes:
         key: tells its features from all others: the digest, and whether it is one of several.
-        picture: itself.
         replacement: the text that stands for it in the prompt; "" where the processor does not say.
         placeholders: how many placeholder tokens it takes.
         facts: the processor's small tensors (grids, sizes), which positions are computed from.
-        size: (width, height) in pixels as the vision encoder takes it.
+        size: (width, height) in pixels as the vision encoder takes it; (0, 0) unknown.
         tiles: how many tiles it was cut into, where the processor says so (Mllama); else 1.
     """
 
     key: str
-    picture: Picture
     replacement: str
     placeholders: int
-    facts: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    size: tuple[int, int] = (0, 0)
-    tiles: int = 1
+    facts: Mapping[str, torch.Tensor]
+    size: tuple[int, int]
+    tiles: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedPicture(PictureFacts):
+    """A picture with its facts, ready to be encoded."""
+
+    picture: Picture
 
 
 class PictureShelf:
@@ -105,7 +110,7 @@ class PictureShelf:
         self._placeholder = placeholder
         self._lock = threading.Lock()  # of facts and pixels
         self._encoding = threading.Lock()  # of features
-        self._facts: OrderedDict[str, PreparedPicture] = OrderedDict()
+        self._facts: OrderedDict[str, PictureFacts] = OrderedDict()
         self._pixels: ByteBoundedStore[dict[str, Any]] = ByteBoundedStore(PIXEL_BYTES)
         self._features: ByteBoundedStore[Any] = ByteBoundedStore(FEATURE_BYTES)
         self.by_parts = hasattr(processor, "_process_images") and hasattr(processor, "get_text_with_replacements")
@@ -125,13 +130,12 @@ class PictureShelf:
                     if several:
                         key = f"{picture.digest}+"
                         replacement, inputs = self._process(picture, 2)
-                found = self._prepared(key, picture, replacement, inputs)
-                self._facts[key] = found
+                found = self._facts[key] = self._facts_of(key, replacement, inputs)
                 self._keep_pixels(key, inputs)
             self._facts.move_to_end(key)
             while len(self._facts) > KEPT_FACTS:
                 self._facts.popitem(last=False)
-            return found
+            return PreparedPicture(**vars(found), picture=picture)
 
     @torch.inference_mode()
     def features(self, prepared: PreparedPicture) -> Any:
@@ -174,7 +178,7 @@ class PictureShelf:
         inputs = {name: _first_of(value, copies) for name, value in dict(processed).items()}
         return str(replacements[0]), inputs
 
-    def _prepared(self, key: str, picture: Picture, replacement: str, inputs: dict[str, Any]) -> PreparedPicture:
+    def _facts_of(self, key: str, replacement: str, inputs: dict[str, Any]) -> PictureFacts:
         count = inputs.pop("placeholders", None)
         if count is None:
             ids = self._processor.tokenizer(replacement, add_special_tokens=False)["input_ids"]
@@ -185,7 +189,9 @@ class PictureShelf:
             if isinstance(value, torch.Tensor) and value.numel() <= 64 and not name.startswith("pixel")
         }
         size, tiles = _size_seen(self._model, inputs), _number(inputs.get("num_tiles"))
-        return PreparedPicture(key, picture, replacement, int(count), facts, size, tiles)
+        return PictureFacts(
+            key=key, replacement=replacement, placeholders=int(count), facts=facts, size=size, tiles=tiles
+        )
 
     def _keep_pixels(self, key: str, inputs: dict[str, Any]) -> None:
         if self._route != "raw":
