@@ -11,7 +11,7 @@ from models.needs import GROUP
 from models.runtime import RuntimeChoice
 from models.seeing.quantised import EightBitLinear, FourBitLinear, PackedLinear, quantise
 
-SHAPES = [(192, 96), (80, 64), (64, 128)]  # 80 rows: the last block of the 4-bit layout is not whole
+SHAPES = [(192, 96), (80, 64), (64, 128), (64, 64)]  # 80 rows: the last block of the 4-bit layout is not whole
 FEW, MANY = 1, 70
 
 
@@ -75,13 +75,15 @@ def test_blocks_make_one_product(monkeypatch):
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("shape", [(192, 96), (64, 32), (80, 64)])
+@pytest.mark.parametrize("shape", [(192, 96), (64, 32), (64, 64), (80, 64)])
 def test_four_bits_are_packed_as_torch_packs_them(shape):
     from models.seeing.quantised import _packed_places
 
     places = torch.randint(0, 16, shape, dtype=torch.uint8)
     expected = torch.ops.aten._convert_weight_to_int4pack_for_cpu(places.to(torch.int32), 1)
-    assert torch.equal(_packed_places(places), expected)
+    packed = _packed_places(places)
+    assert torch.equal(packed, expected)
+    assert packed.is_contiguous()
 
 
 def test_an_unknown_layout_is_left_to_the_kernel(monkeypatch):

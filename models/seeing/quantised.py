@@ -283,4 +283,4 @@ def _packed_places(places: torch.Tensor) -> torch.Tensor:
     if rows % 64 or not _known_layout():
         return torch.ops.aten._convert_weight_to_int4pack_for_cpu(places.to(torch.int32), 1)
     halves = places.view(rows // 64, 2, 32, columns)
-    return (halves[:, 0] | halves[:, 1] << 4).transpose(1, 2).reshape(rows, columns // 2)
+    return (halves[:, 0] | halves[:, 1] << 4).transpose(1, 2).reshape(rows, columns // 2).contiguous()
