@@ -66,6 +66,7 @@ def _make(size: Size, folder: Path) -> None:
     import torch
     import transformers
 
+    transformers.logging.disable_progress_bar()  # it would draw into the table
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         smollm2_folder(), local_files_only=True, extra_special_tokens=_TOKENS
     )

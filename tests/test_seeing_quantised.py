@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -132,6 +134,26 @@ def test_a_tied_head_is_packed_beside_the_embeddings():
     model = quantise(Toy(tied=True), choice("int8"))
     assert isinstance(model.lm_head, PackedLinear)
     assert model.embed_tokens.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_no_two_layers_are_held_twice_at_a_time(monkeypatch, precision):
+    """Each exact weight is gone before the next is packed, so that the peak is the model and one layer."""
+    from models.seeing import quantised
+
+    model = Toy()
+    weights = [weakref.ref(m.weight) for m in model.modules() if isinstance(m, nn.Linear)]
+    alive = []
+    pack = quantised._packed
+
+    def counting(*arguments):
+        alive.append(sum(w() is not None for w in weights))
+        return pack(*arguments)
+
+    monkeypatch.setattr(quantised, "_packed", counting)
+    quantise(model, choice(precision))
+    assert alive == [4, 3, 2]
+    assert sum(w() is not None for w in weights) == 1  # what sees
 
 
 def test_at_full_precision_nothing_changes():
