@@ -196,6 +196,30 @@ def test_an_edit_goes_back_to_what_both_have_in_common(
         assert kept <= build(edited).pictures[-1][0]
 
 
+def test_conversations_are_kept_side_by_side(engine: CheckpointEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one in between, and one that shares the beginning only, cost nothing and change nothing."""
+    if not keeps(engine):
+        return
+    logits = Logits(engine, monkeypatch)
+    third = [*SECOND, Message.of_text("assistant", "no"), Message.of_text("user", "Why? " * 20)]
+    branch = [*FIRST, Message.of_text("assistant", "a green door"), asked(LONG * 2, picture(4, 30, 50))]
+    after_first = parts(engine).prompts.build(FIRST).pictures[-1][1]
+    said(engine, SECOND)
+    before = engine.encoder_calls
+    said(engine, [asked("Something else altogether. " * 20)])
+    answer = said(engine, branch)
+    assert engine.reused_tokens >= after_first
+    branch_logits = logits.of_answer()
+    warm = said(engine, third)
+    assert engine.reused_tokens >= parts(engine).prompts.build(SECOND).pictures[-1][1]
+    warm_logits = logits.of_answer()
+    assert engine.encoder_calls - before == 1  # the branch's own picture
+    for messages, text, seen in ((branch, answer, branch_logits), (third, warm, warm_logits)):
+        engine.forget()
+        assert said(engine, messages) == text
+        assert all(torch.equal(a, b) for a, b in zip(seen, logits.of_answer(), strict=True))
+
+
 def test_other_pictures_make_another_answer(engine: CheckpointEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same size, so that the tokens are the same ones; nothing of the first may be reused behind it."""
     logits = Logits(engine, monkeypatch)

@@ -59,6 +59,20 @@ class Decoder(Protocol):
         ...
 
 
+class ManyConversations(Protocol):
+    """What a `Decoder` can do beside, if it keeps several conversations."""
+
+    conversations: int
+
+    def turn_to(self, number: int) -> None:
+        """Makes a conversation the one that all verbs mean; `begin` must follow."""
+        ...
+
+    def take_over(self, number: int, tokens: int) -> None:
+        """Makes this conversation a copy of another one, of whose first `tokens` tokens `begin` will keep all."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """What the model is asked.
@@ -126,6 +140,7 @@ class TokenLoop:
         stop_tokens: tokens that end an answer.
         chunk: tokens per prefill step.
         keepable: whether the decoder can go back to its state after that many tokens; None: to any.
+        several: the decoder again, where it keeps several conversations.
     """
 
     def __init__(
@@ -136,14 +151,17 @@ class TokenLoop:
         *,
         chunk: int = CHUNK,
         keepable: Callable[[int], bool] | None = None,
+        several: ManyConversations | None = None,
     ) -> None:
         self._decoder = decoder
         self._decode = decode
         self._stop_tokens = stop_tokens
         self._chunk = chunk
         self._keepable = keepable
+        self._several = several
         self._busy = threading.Lock()
-        self._cached = _Cached()
+        self._recent = list(range(several.conversations if several else 1))  # conversations, the last used at the end
+        self._cached = [_Cached()] * len(self._recent)
         self.reused_tokens = 0  # of the last prompt; for benchmarks and tests
 
     def stream(self, prompt: Prompt, options: GenerationOptions, cancel: CancelToken) -> Iterator[TextDelta]:
@@ -178,8 +196,7 @@ class TokenLoop:
     def forget(self) -> None:
         """Drops what was kept of earlier prompts, so that the next one starts cold."""
         with self._busy:
-            self._cached = _Cached()
-            self._decoder.release()
+            self._release()
 
     def _as_text(self, tokens: Iterator[int]) -> Iterator[TextDelta]:
         text = StreamingDetokenizer(self._decode)
@@ -210,10 +227,11 @@ class TokenLoop:
     def _prefill(self, prompt: Prompt, cancel: CancelToken) -> torch.Tensor | None:
         """The logits that follow the prompt; None when it was cancelled on the way."""
         ends = chunk_ends(prompt, self._chunk)
-        kept = self._reusable(prompt, ends)
+        kept = self._guarded(self._turned_to, prompt, ends)
+        here = self._recent[-1]
         start = ends[kept - 1] if kept else 0
         self.reused_tokens = start
-        self._cached = _Cached(prompt.compared[:start], ends[:kept], prompt.key)
+        self._cached[here] = _Cached(prompt.compared[:start], ends[:kept], prompt.key)
         self._guarded(self._decoder.begin, start, prompt.inputs)
         logits: torch.Tensor | None = None
         for done, end in enumerate(ends[kept:], kept + 1):
@@ -221,26 +239,54 @@ class TokenLoop:
                 return None
             logits = self._guarded(self._decoder.forward, prompt.tokens[start:end])
             if not prompt.whole:
-                self._cached = _Cached(prompt.compared[:end], ends[:done], prompt.key)
+                self._cached[here] = _Cached(prompt.compared[:end], ends[:done], prompt.key)
             start = end
         return logits
 
-    def _reusable(self, prompt: Prompt, ends: Sequence[int]) -> int:
-        """How many chunks of `prompt` the cache holds just as a cold run would make them; one at least is computed."""
-        if prompt.whole or prompt.key != self._cached.key:
+    def _turned_to(self, prompt: Prompt, ends: Sequence[int]) -> int:
+        """Turns the decoder to the conversation that `prompt` goes on; how many of its chunks are there already.
+
+        A prompt that has all of a conversation but its end goes on in it. One that shares a beginning only (another
+        conversation with the same system prompt, an early question edited) takes a copy of that to the place of the
+        conversation not used for longest, so that both are kept.
+        """
+        reusable = {number: self._reusable(number, prompt, ends) for number in self._recent}
+        source = max(reversed(self._recent), key=lambda number: reusable[number])
+        kept = reusable[source]
+        if self._several is None:
+            return kept
+        goes_on = kept and kept >= len(self._cached[source].ends) - 1
+        target = source if goes_on else self._recent[0]
+        self._several.turn_to(target)
+        if kept and target != source:
+            self._several.take_over(source, ends[kept - 1])
+        self._recent.remove(target)
+        self._recent.append(target)
+        return kept
+
+    def _reusable(self, number: int, prompt: Prompt, ends: Sequence[int]) -> int:
+        """How many chunks of `prompt` a conversation holds as a cold run would make them; one at least is computed."""
+        known = self._cached[number]
+        if prompt.whole or prompt.key != known.key:
             return 0
+        if self._several is not None:
+            self._several.turn_to(number)  # `keepable` asks about this one
         common = 0
-        for cached, asked in zip(self._cached.compared, prompt.compared, strict=False):
+        for cached, asked in zip(known.compared, prompt.compared, strict=False):
             if cached != asked:
                 break
             common += 1
         kept = 0
-        for number, (cached, asked) in enumerate(zip(self._cached.ends, ends[:-1], strict=False), 1):
+        for number, (cached, asked) in enumerate(zip(known.ends, ends[:-1], strict=False), 1):
             if cached != asked or asked > common:
                 break
             if self._keepable is None or self._keepable(asked):
                 kept = number
         return kept
+
+    def _release(self) -> None:
+        self._cached = [_Cached()] * len(self._recent)
+        self._decoder.release()
 
     def _guarded(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Runs `work`; whatever breaks becomes an `EngineFailure`, and the next prompt starts from nothing.
@@ -256,8 +302,7 @@ class TokenLoop:
             out_of_memory = is_out_of_memory(error)
             cause: Exception | None = None if out_of_memory else error
             log.warning("the model failed", exc_info=not out_of_memory)
-        self._cached = _Cached()
-        self._decoder.release()
+        self._release()
         if out_of_memory:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()

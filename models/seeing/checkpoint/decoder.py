@@ -29,6 +29,7 @@ class CheckpointDecoder:
         context_tokens: how many tokens the model reads.
         steps: computes single tokens where it can; None: all are eager.
         trial: this decoder is the one that `steps` is tried out and warmed with.
+        conversations: how many are kept side by side.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class CheckpointDecoder:
         *,
         steps: CompiledSteps | None = None,
         trial: bool = False,
+        conversations: int = 1,
     ) -> None:
         self.context_tokens = context_tokens
         self.device: torch.device = model.device
@@ -48,7 +50,9 @@ class CheckpointDecoder:
         self._features = features
         self._forward_takes = frozenset(inspect.signature(model.forward).parameters)
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in self._forward_takes else {}
-        self._kept = KeptConversation(model.config)
+        self.conversations = conversations
+        self._conversations = tuple(KeptConversation(model.config) for _ in range(conversations))
+        self._kept = self._conversations[0]
         self._inputs = PromptInputs(())
         self._positions: torch.Tensor | None = None
         self._types: dict[str, torch.Tensor] = {}
@@ -65,6 +69,12 @@ class CheckpointDecoder:
         self._length = keep
         self._types = {k: torch.tensor([v], device=self.device) for k, v in self._inputs.types.items()}
         self._positions = self._all_positions()
+
+    def turn_to(self, number: int) -> None:
+        self._kept = self._conversations[number]
+
+    def take_over(self, number: int, tokens: int) -> None:
+        self._kept.take_over(self._conversations[number], tokens)
 
     @property
     def cache(self) -> Any:
@@ -104,7 +114,8 @@ class CheckpointDecoder:
 
     def release(self) -> None:
         self._run = None
-        self._kept.clear()
+        for conversation in self._conversations:
+            conversation.clear()
         self._length = 0
 
     def _fixed_run(self, end: int) -> FixedRun | None:

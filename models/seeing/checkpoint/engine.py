@@ -21,6 +21,8 @@ from models.seeing.generation import CHUNK, TokenLoop, is_out_of_memory
 from models.streaming import CancelToken
 from models.types import Message
 
+# Whose keys and values are kept: enough for a page, a second one and a program, few enough for the memory.
+CONVERSATIONS = 3
 WARMING_STEPS = 3  # the first compiles, the others show that it stays compiled
 # An accelerator is idle for most of a step of 64 tokens; a step of 512 still ends within a fraction of a second.
 ACCELERATOR_CHUNK = 512
@@ -75,7 +77,14 @@ class CheckpointEngine:
         chat = ChatTemplate(processor, single_turn=self.capabilities.single_turn)
         shelf = PictureShelf(model, processor, self.capabilities, chat.image_token, placeholder)
         prompts = PromptBuilder(processor, chat, shelf, self.capabilities, placeholder)
-        decoder = CheckpointDecoder(model, self.capabilities, shelf.features, self.context_tokens, steps=self.compiled)
+        decoder = CheckpointDecoder(
+            model,
+            self.capabilities,
+            shelf.features,
+            self.context_tokens,
+            steps=self.compiled,
+            conversations=CONVERSATIONS,
+        )
         tokenizer = processor.tokenizer
 
         def decode(tokens: Sequence[int]) -> str:
@@ -88,6 +97,7 @@ class CheckpointEngine:
             stop_tokens(model, tokenizer),
             chunk=CHUNK if model.device.type == "cpu" else ACCELERATOR_CHUNK,
             keepable=decoder.keepable,
+            several=decoder,
         )
         return _Parts(model, processor, chat, shelf, prompts, decoder, loop, decode)
 

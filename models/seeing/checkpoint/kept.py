@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +96,20 @@ class KeptConversation:
                 self._restore(layer, self._states[tokens][number])
         for later in [at for at in self._states if at > tokens]:
             del self._states[later]
+
+    def take_over(self, other: KeptConversation, tokens: int) -> None:
+        """Becomes a copy of another conversation, to `go_back_to(tokens, …)` next; the other one must reach there."""
+        self.clear()
+        self._side_tokens = other._side_tokens
+        self._states = OrderedDict((at, state) for at, state in other._states.items() if at <= tokens)
+        running = other._running()
+        pairs: Iterable[tuple[Any, Any]] = zip(self.cache.layers, other.cache.layers, strict=True)
+        for number, (own, theirs) in enumerate(pairs):
+            if number in running:
+                self.cache.layers[number] = deepcopy(theirs)
+            elif theirs.is_initialized:
+                length = None if number in self._beside else tokens
+                own.update(theirs.keys[..., :length, :], theirs.values[..., :length, :])
 
     def reachable(self, tokens: int) -> bool:
         """Whether `go_back_to(tokens, …)` can."""
