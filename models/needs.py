@@ -45,8 +45,8 @@ class ModelNeeds:
     Attributes:
         parameters: all of them; a head that is tied to the embeddings counts once.
         kv_bytes_per_token: that every further token of a conversation adds, at 2 bytes a number; 0 where unknown.
+            Layers with a sliding window count in full: their whole past is kept, so that an edited question can go back.
         context_tokens: the longest conversation it reads.
-        window_bytes: keys and values of layers that look back a fixed window only, when it is full.
         packable: weights that "int4" keeps in 4 bits and "int8" in 8; None where the files were not read (a catalogue
             knows only how many there are), then they are taken to be `PACKABLE` of all.
         in_eight_bits: weights that are kept in 8 bits at both (a head, and what has no groups of 32).
@@ -58,7 +58,6 @@ class ModelNeeds:
     parameters: int
     kv_bytes_per_token: int
     context_tokens: int
-    window_bytes: int = 0
     packable: int | None = None
     in_eight_bits: int = 0
     copied: int = 0
@@ -78,7 +77,7 @@ class ModelNeeds:
 
     def cache_bytes(self, tokens: int) -> int:
         """Bytes of keys and values of a conversation of `tokens` tokens."""
-        return self.kv_bytes_per_token * tokens + self.window_bytes
+        return self.kv_bytes_per_token * tokens
 
 
 @dataclass(frozen=True)
@@ -131,12 +130,10 @@ def needs_of(folder: Path) -> ModelNeeds:
         eight.append(head)
     else:
         head = None
-    per_token, window = _kept_per_token(text, tensors)
     return ModelNeeds(
         parameters=sum(t.count for t in counted),
-        kv_bytes_per_token=per_token,
+        kv_bytes_per_token=_kept_per_token(text, tensors),
         context_tokens=int(text.get("max_position_embeddings") or config.get("max_position_embeddings") or 2048),
-        window_bytes=window,
         packable=sum(t.count for t in four),
         in_eight_bits=sum(t.count for t in eight),
         copied=head.count if head is not None and tied else 0,
@@ -226,14 +223,13 @@ def _tied(config: Mapping[str, Any], text: Mapping[str, Any]) -> bool:
     return bool(text.get("tie_word_embeddings", said) if said is None or text is config else said)
 
 
-def _kept_per_token(text: Mapping[str, Any], tensors: list[_Tensor]) -> tuple[int, int]:
-    """Bytes that the cache grows by per token, and bytes of full windows, at 2 bytes a number.
+def _kept_per_token(text: Mapping[str, Any], tensors: list[_Tensor]) -> int:
+    """Bytes that the cache grows by per token, at 2 bytes a number.
 
     The rows of each layer's key and value matrices say it exactly; where these are fused, the configuration says it.
     """
     layers = int(text.get("num_hidden_layers") or 0)
     kinds = list(text.get("layer_types") or [])
-    window = int(text.get("sliding_window") or 0)
     shared = int(text.get("num_kv_shared_layers") or 0)  # these read the keys of earlier layers
     width = _configured_width(text)
     rows: dict[int, list[int]] = {}
@@ -242,7 +238,7 @@ def _kept_per_token(text: Mapping[str, Any], tensors: list[_Tensor]) -> tuple[in
             number = re.search(r"\.(\d+)\.", tensor.name)
             rows.setdefault(int(number.group(1)) if number else 0, []).append(tensor.shape[0])
     latent = "kv_lora_rank" in text  # keys are kept expanded, which no stored matrix says
-    per_token = fixed = 0
+    per_token = 0
     for layer in range(layers or len(rows)):
         kind = kinds[layer] if layer < len(kinds) else "full_attention"
         if layer >= layers - shared > 0 or layer in (text.get("cross_attention_layers") or ()):
@@ -252,11 +248,8 @@ def _kept_per_token(text: Mapping[str, Any], tensors: list[_Tensor]) -> tuple[in
         found = rows.get(layer)
         # One matrix for both (keys serve as values) counts twice.
         numbers = width if latent or found is None else sum(found) * (2 if len(found) == 1 else 1)
-        if kind == "sliding_attention" and window:
-            fixed += 2 * numbers * window
-        else:
-            per_token += 2 * numbers
-    return per_token, fixed
+        per_token += 2 * numbers
+    return per_token
 
 
 def _configured_width(text: Mapping[str, Any]) -> int:
