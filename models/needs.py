@@ -45,7 +45,7 @@ class ModelNeeds:
     Attributes:
         parameters: all of them; a head that is tied to the embeddings counts once.
         kv_bytes_per_token: that every further token of a conversation adds, at 2 bytes a number; 0 where unknown.
-            Layers with a sliding window count in full: their whole past is kept, so that an edited question can go back.
+            Layers with a sliding window count in full: all of their past is kept, so that an edit can go back.
         context_tokens: the longest conversation it reads.
         packable: weights that "int4" keeps in 4 bits and "int8" in 8; None where the files were not read (a catalogue
             knows only how many there are), then they are taken to be `PACKABLE` of all.
