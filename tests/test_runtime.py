@@ -34,7 +34,7 @@ def machine(device: str = "cpu", free: int = 8 * GIGABYTE, bfloat16: bool = True
         ("mps", True, False, "bfloat16"),
         ("cpu", True, False, "bfloat16"),
         ("cpu", False, False, "float32"),
-        ("cpu", False, True, "int8"),
+        ("cpu", False, True, "int4"),
     ],
 )
 def test_precision_suits_the_device(device: str, bfloat16: bool, packed: bool, expected: str) -> None:

@@ -20,8 +20,12 @@ MEMORY: tuple[tuple[str, str], ...] = (
             ("this GPU has no bfloat16 arithmetic", "这块 GPU 没有 bfloat16 运算"),
             ("this processor has no bfloat16 arithmetic", "这个处理器没有 bfloat16 运算"),
             (
-                "reading the weights takes most of the time of a token, and 8 bits are the fewest to read",
-                "生成每个词元的时间大多用于读取权重，而 8 位读取得最少",
+                "reading the weights takes most of the time of a token, and in 8 bits it takes half of that",
+                "生成每个词元的时间大多用于读取权重，而 8 位只需一半的时间",
+            ),
+            (
+                "reading the weights takes most of the time of a token, and these were published in 4 bits",
+                "生成每个词元的时间大多用于读取权重，而这些权重发布时就是 4 位",
             ),
             ("8 bits take half the memory of 16", "8 位只占 16 位一半的内存"),
             ("4 bits take the least memory", "4 位占用内存最少"),
