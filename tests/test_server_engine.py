@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gc
 import io
@@ -142,6 +143,14 @@ def test_a_field_that_the_server_does_not_take_is_left_out_from_then_on():
         assert len(server.chats) == 4
         assert not {"min_p", "top_k", "max_tokens"} & set(server.chats[-1])
         assert server.chats[-1]["max_completion_tokens"] == 512
+
+
+def test_a_caller_with_an_event_loop_of_its_own_can_connect_and_ask():
+    async def main(server) -> str:
+        return ask(connected(server), "Hello?")[0]
+
+    with serving(saying("Good", " day.")) as server:
+        assert asyncio.run(main(server)) == "Good day."
 
 
 def test_a_template_without_a_system_role_gets_it_in_the_question():

@@ -12,6 +12,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -161,12 +162,15 @@ def _limited(stream: Any, most: int) -> Any:
 
 
 def complete(work: Coroutine[Any, Any, T], unwanted: Callable[[], bool], deadline: Deadline) -> T:
-    """Runs `work` to its end in this thread.
+    """Runs `work` to its end in this thread, or in another one where a caller's event loop has this one.
 
     Raises:
         Cancelled: `unwanted` turned true; the work's connections are closed.
         AssistantError: what `deadline` says, or what the work raised.
     """
+    if _has_a_loop():
+        with ThreadPoolExecutor(1, thread_name_prefix="lucid-server") as pool:
+            return pool.submit(lambda: complete(work, unwanted, deadline)).result()
     # Not asyncio.run: it would wait for a thread that still resolves a name, which nothing can stop.
     loop = asyncio.new_event_loop()
     try:
@@ -176,6 +180,14 @@ def complete(work: Coroutine[Any, Any, T], unwanted: Callable[[], bool], deadlin
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
+
+
+def _has_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _watched(work: Coroutine[Any, Any, T], unwanted: Callable[[], bool], deadline: Deadline) -> T:
