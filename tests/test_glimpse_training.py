@@ -10,6 +10,7 @@ from PIL import Image
 
 from models.glimpse.data import PictureFolder, Record
 from models.glimpse.features import FLIP, PLAIN, FeatureStore, is_mirrored, view_of
+from models.glimpse.starting import lean
 from models.glimpse.train import dev_evaluation, standardise
 from models.glimpse.trainer import Trainer, TrainingOptions
 from models.glimpse.training_set import TrainingSet
@@ -171,3 +172,19 @@ def test_pictures_without_anything_to_learn_do_not_stop_a_batch(folder, store):
     bare = Record(data.records[0].name, "mine", "train")
     example = data.example([bare, data.records[1]], 0)
     assert len(example.features) == 1
+
+
+def test_an_epoch_takes_so_many_pictures_of_a_set_as_it_is_told(folder, store):
+    records = [r for r in PictureFolder(folder).records() if r.split == "train"]
+    few = TrainingSet(records, store, tiny_tokenizer(), rows=4, dtype=torch.float32, side=3, per_epoch={"mine": 8})
+    assert few.batches_per_epoch == 2
+    assert [len(batch) for batch in few.order(0)] == [4, 4]
+
+
+def test_a_run_can_begin_between_two_weights(tmp_path):
+    one, other = tiny_glimpse(seed=0), tiny_glimpse(seed=1)
+    before = one.blocks[0].query.weight.detach().clone()
+    other.save_pretrained(tmp_path)
+    lean(one, tmp_path, 0.25)
+    expected = 0.75 * before + 0.25 * other.blocks[0].query.weight
+    torch.testing.assert_close(one.blocks[0].query.weight, expected)

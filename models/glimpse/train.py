@@ -36,7 +36,7 @@ from models.glimpse.metrics import cider
 from models.glimpse.modeling import GlimpseForConditionalGeneration
 from models.glimpse.naming import NameTeacher, vocabulary
 from models.glimpse.pretraining import Lessons, teach_memory
-from models.glimpse.starting import embed_names, learn_names
+from models.glimpse.starting import embed_names, lean, learn_names
 from models.glimpse.trainer import Evaluation, Trainer, TrainingOptions
 from models.glimpse.training_set import TrainingSet
 from models.glimpse.vision import VisionEncoder
@@ -132,6 +132,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--work", type=Path, required=True, help="folder for features, checkpoint and results")
     p.add_argument("--sets", nargs="*", default=[], help="names of the .jsonl files to use (all)")
     p.add_argument("--start", type=Path, help="begin from these weights, for instance models/glimpse/weights")
+    p.add_argument("--toward", type=Path, help="with --start: begin between these weights and that")
+    p.add_argument("--share", type=float, default=0.5, help="how far on the way to --toward")
+    p.add_argument("--per-epoch", nargs="*", default=[], metavar="SET=N", help="pictures of a set in one epoch")
     p.add_argument("--lessons", type=float, default=0.0, help="with --start: looks of further first lessons (0: none)")
     p.add_argument("--out", type=Path, help="where the weights go at the end (WORK/weights)")
     p.add_argument("--only-cached", action="store_true", help="use only pictures whose features are there already")
@@ -156,12 +159,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records = pictures.records(args.sets) + drawn_records({"train": options.drawn, "dev": min(300, options.drawn)})
     train = [r for r in records if r.split == "train"]
     model, tokenizer = new_model(args.start, vocabulary(train))
+    if args.toward is not None:
+        lean(model, args.toward, args.share)
     config = model.config
     if args.only_cached:
         store = FeatureStore(args.work / "features", config.grid**2, config.feature_size)
     else:
         store = prepare_features(args.work, pictures, records, options, config)
     settings: dict[str, Any] = {"rows": options.rows, "seed": options.seed, "dtype": model.dtype, "side": config.grid}
+    settings["per_epoch"] = {name: int(n) for name, _, n in (text.partition("=") for text in args.per_epoch)}
     data = TrainingSet(train, store, tokenizer, names=config.names, labels=config.labels, **settings)
     dev = [r for r in records if r.split == "dev" and (r.name, PLAIN) in store]
     dev_data = TrainingSet(dev, store, tokenizer, names=config.names, labels=config.labels, **settings)

@@ -66,6 +66,7 @@ class TrainingSet:
         names: that the model learns to recognise.
         labels: of the vision encoder.
         side: cells along one side of the feature map.
+        per_epoch: of these sets an epoch takes only so many pictures, instead of what `PER_EPOCH` says.
     """
 
     def __init__(
@@ -80,13 +81,15 @@ class TrainingSet:
         names: Sequence[str] = (),
         labels: Sequence[str] = (),
         side: int = 9,
+        per_epoch: Mapping[str, int] | None = None,
     ) -> None:
+        self._most = {**PER_EPOCH, **(per_epoch or {})}
         self.records = [r for r in records if store.views(r)]
         kinds = KindTeacher(labels)
         self._teacher, self._side = NameTeacher(names, self.records, kinds), side
         self._labels, self._exchanger = labels, NameExchanger(labels, names, self.records)
         counts = Counter(r.source for r in self.records)
-        self._per_epoch = sum(min(n, PER_EPOCH.get(source, n)) for source, n in counts.items())
+        self._per_epoch = sum(min(n, self._most.get(source, n)) for source, n in counts.items())
         self._views = {r.name: store.views(r) for r in self.records}
         self._store, self.tokenizer, self._rows, self._seed, self._dtype = store, tokenizer, rows, seed, dtype
         self._questions = QuestionMaker(self.records, kinds)
@@ -100,7 +103,7 @@ class TrainingSet:
         rng = random.Random(f"{self._seed} order {epoch}")
         records, taken = [], Counter[str]()
         for record in rng.sample(self.records, len(self.records)):
-            if taken[record.source] < PER_EPOCH.get(record.source, len(self.records)):
+            if taken[record.source] < self._most.get(record.source, len(self.records)):
                 taken[record.source] += 1
                 records.append(record)
         batches = []
