@@ -176,7 +176,9 @@ def test_pictures_without_anything_to_learn_do_not_stop_a_batch(folder, store):
 
 def test_an_epoch_takes_so_many_pictures_of_a_set_as_it_is_told(folder, store):
     records = [r for r in PictureFolder(folder).records() if r.split == "train"]
-    few = TrainingSet(records, store, tiny_tokenizer(), rows=4, dtype=torch.float32, side=3, per_epoch={"mine": 8})
+    few = TrainingSet(
+        records, store, tiny_tokenizer(), rows=4, seed=1, dtype=torch.float32, side=3, per_epoch={"mine": 8}
+    )
     assert few.batches_per_epoch == 2
     assert [len(batch) for batch in few.order(0)] == [4, 4]
 
