@@ -125,6 +125,7 @@ def test_speech_longer_than_a_window_is_cut() -> None:
         (segment("What is the weather in Paris?"), 1.8, ""),
         (segment("I'm sorry, " * 30, ratio=20), 30, "repeats itself"),
         (segment("Thank you for watching!", -1.1, 0.8), 5, "silence"),
+        (segment("Ask what you can do for your country. " * 2, ratio=2.5), 6, ""),
         (segment("Thank you very much."), 0.3, "too fast to be speech"),
         (segment("Mumble", -2.0), 2, "improbable"),
         (segment(" ... "), 2, "no words"),
