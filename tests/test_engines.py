@@ -148,8 +148,13 @@ def loads():
     return Loads()
 
 
+BEFORE: set[threading.Thread] = set()  # threads of tests before this one, of other things than engines
+
+
 @pytest.fixture
 def engines(loads):
+    BEFORE.clear()
+    BEFORE.update(threading.enumerate())
     made = Engines("first", "h", "s", loaders=dict.fromkeys(("seeing", "hearing", "speaking"), loads))
     yield made
     loads.let_go.set()
@@ -158,7 +163,7 @@ def engines(loads):
 
 
 def threads():
-    return [t.name for t in threading.enumerate() if t.name.startswith("lucid-")]
+    return [t.name for t in threading.enumerate() if t.name.startswith("lucid-") and t not in BEFORE]
 
 
 def until(condition, seconds=5.0):
