@@ -102,8 +102,11 @@ def test_generation_with_cache_equals_generation_without_and_looks_once(model, p
     monkeypatch.setattr(model.vision, "forward", lambda pixels: looks.append(len(pixels)) or real(pixels))
     inputs = processor(text=ASK, images=picture("red"))
     options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+    keys, find = [], model.candidates
+    monkeypatch.setattr(model, "candidates", lambda names: keys.append(len(names)) or find(names))
     cached = model.generate(**inputs, **options)
     assert looks == [1]
+    assert keys == [1]  # what the pointer can copy, too
     torch.testing.assert_close(cached, model.generate(**inputs, use_cache=False, **options))
 
 

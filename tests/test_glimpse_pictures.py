@@ -35,6 +35,10 @@ ACCEPTED = (
     ("officer", DESCRIBE, "man woman person"),
     ("officer", DOG, "no"),
     ("pants", WHAT, "shorts pants trousers jeans"),
+    ("piano", WHAT, "piano"),
+    ("cat", DOG, "no"),
+    ("pizza", DOG, "no"),
+    ("guitar", DOG, "no"),
     ("flower", DOG, "no"),
     ("temple", DOG, "no"),
 )
@@ -67,7 +71,7 @@ def accepted(answer: str, words: str) -> bool:
 def test_answers_about_photographs_are_acceptable(engine):
     answers = {(name, question): said(engine, asks(question, picture(name))) for name, question, _ in ACCEPTED}
     wrong = [(n, q, answers[n, q]) for n, q, words in ACCEPTED if not accepted(answers[n, q], words)]
-    # Another processor rounds otherwise: two of twenty may turn out differently.
+    # Another processor rounds otherwise: two of twenty-four may turn out differently.
     assert len(wrong) <= 2, wrong
 
 

@@ -185,8 +185,10 @@ def test_an_epoch_takes_so_many_pictures_of_a_set_as_it_is_told(folder, store):
 
 def test_a_run_can_begin_between_two_weights(tmp_path):
     one, other = tiny_glimpse(seed=0), tiny_glimpse(seed=1)
-    before = one.blocks[0].query.weight.detach().clone()
+    before, kept = one.blocks[0].query.weight.detach().clone(), one.memory.project.weight.detach().clone()
     other.save_pretrained(tmp_path)
-    lean(one, tmp_path, 0.25)
+    lean(one, tmp_path, {"memory": 0.0, "blocks": 0.25, "pointer": 1.0})
     expected = 0.75 * before + 0.25 * other.blocks[0].query.weight
     torch.testing.assert_close(one.blocks[0].query.weight, expected)
+    assert torch.equal(one.memory.project.weight, kept)
+    assert torch.equal(one.pointer.key.weight, other.pointer.key.weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -83,11 +83,12 @@ def learn_names(model: GlimpseForConditionalGeneration, names: Sequence[str], to
 
 
 @torch.no_grad()
-def lean(model: GlimpseForConditionalGeneration, folder: Path, share: float) -> None:
-    """Moves the adapter towards the weights in `folder`, which went on from its own.
+def lean(model: GlimpseForConditionalGeneration, folder: Path, shares: Mapping[str, float]) -> None:
+    """Moves the adapter towards the weights in `folder`, which went on from its own; how far, by part.
 
     Between two such weights often lies one that knows what either knows (Wortsman et al. 2022, arXiv:2109.01903).
     """
     other = load_file(folder / "adapter.safetensors")
     for name, parameter in model.adapter_parameters():
-        parameter.lerp_(other[name].to(parameter), share)
+        share = shares[name.split(".")[0]]
+        parameter.copy_(torch.lerp(parameter.float(), other[name].float(), share))

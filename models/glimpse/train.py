@@ -133,7 +133,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--sets", nargs="*", default=[], help="names of the .jsonl files to use (all)")
     p.add_argument("--start", type=Path, help="begin from these weights, for instance models/glimpse/weights")
     p.add_argument("--toward", type=Path, help="with --start: begin between these weights and that")
-    p.add_argument("--share", type=float, default=0.5, help="how far on the way to --toward")
+    for part in ("memory", "blocks", "pointer"):
+        p.add_argument(f"--{part}-share", type=float, default=0.5, help=f"how far the {part} is on the way to --toward")
     p.add_argument("--per-epoch", nargs="*", default=[], metavar="SET=N", help="pictures of a set in one epoch")
     p.add_argument("--lessons", type=float, default=0.0, help="with --start: looks of further first lessons (0: none)")
     p.add_argument("--out", type=Path, help="where the weights go at the end (WORK/weights)")
@@ -160,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     train = [r for r in records if r.split == "train"]
     model, tokenizer = new_model(args.start, vocabulary(train))
     if args.toward is not None:
-        lean(model, args.toward, args.share)
+        shares = {"memory": args.memory_share, "blocks": args.blocks_share, "pointer": args.pointer_share}
+        lean(model, args.toward, shares)
     config = model.config
     if args.only_cached:
         store = FeatureStore(args.work / "features", config.grid**2, config.feature_size)
