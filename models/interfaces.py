@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
+
 from models.streaming import CancelToken
 from models.types import AudioClip, Message, Transcript
 
@@ -85,6 +87,21 @@ class SeenPicture:
     time: float | None = None
     notes: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class TokenAttention:
+    """Where the model looked while it wrote one token.
+
+    Attributes:
+        text: the token's text.
+        digest: of the picture.
+        cells: (rows, columns), how much of the attention to this picture fell on each cell; sums to one.
+    """
+
+    text: str
+    digest: str
+    cells: np.ndarray
 
 
 @dataclass(frozen=True)

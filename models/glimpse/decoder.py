@@ -1,4 +1,4 @@
-"""Glimpse on the lean Llama decoder with packed weights: the same blocks between the same layers, fewer bytes per token."""
+"""Glimpse on the lean Llama decoder with packed weights: the same blocks, fewer bytes per token."""
 
 from __future__ import annotations
 

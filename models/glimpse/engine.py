@@ -6,11 +6,10 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from models.errors import EngineFailure, EngineUnavailable
@@ -21,7 +20,7 @@ from models.glimpse.modeling import WEIGHTS_FILE, GlimpseForConditionalGeneratio
 from models.glimpse.processing import IMAGE, GlimpseProcessor
 from models.glimpse.tasks import text_note
 from models.glimpse.vision import picture_tensor
-from models.interfaces import Evidence, GenerationOptions, SeenPicture, TextDelta
+from models.interfaces import Evidence, GenerationOptions, SeenPicture, TextDelta, TokenAttention
 from models.seeing.evidence import EvidenceCollector
 from models.seeing.generation import Decoder, Prompt, TokenLoop
 from models.seeing.out_of_reach import refuse_other_scripts
@@ -39,21 +38,6 @@ MUCH_TEXT = 12
 MOST_WORDS, LEAST_PROBABILITY = 8, 0.5
 END_OF_TURN = "<|im_end|>"
 _MARKS = (END_OF_TURN, "<|im_start|>", "<|endoftext|>", IMAGE)
-
-
-@dataclass(frozen=True, eq=False)
-class TokenAttention:
-    """Where the model looked while it wrote one token.
-
-    Attributes:
-        text: the token's text.
-        digest: of the picture.
-        cells: (rows, columns), how much of the attention to this picture fell on each cell; sums to one.
-    """
-
-    text: str
-    digest: str
-    cells: np.ndarray
 
 
 class GlimpseEngine:

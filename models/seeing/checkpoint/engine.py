@@ -9,12 +9,12 @@ from typing import Any
 
 from models.errors import EngineFailure, OutOfMemory
 from models.free_memory import give_back
-from models.interfaces import GenerationOptions, SeenPicture, TextDelta
+from models.interfaces import GenerationOptions, SeenPicture, TextDelta, TokenAttention
 from models.seeing.checkpoint.capabilities import Capabilities, capabilities_of
 from models.seeing.checkpoint.chat import ChatTemplate
 from models.seeing.checkpoint.compiled import CompiledSteps, suits
 from models.seeing.checkpoint.decoder import CheckpointDecoder
-from models.seeing.checkpoint.explain import PictureAttention, attention_to_pictures, eager_attention
+from models.seeing.checkpoint.explain import attention_to_pictures, eager_attention
 from models.seeing.checkpoint.pictures import PictureShelf
 from models.seeing.checkpoint.prompt import PromptBuilder
 from models.seeing.generation import CHUNK, TokenLoop, is_out_of_memory
@@ -147,7 +147,7 @@ class CheckpointEngine:
             if self._parts is None:
                 return
 
-    def explain(self, messages: Sequence[Message], answer: str) -> tuple[PictureAttention, ...]:
+    def explain(self, messages: Sequence[Message], answer: str) -> tuple[TokenAttention, ...]:
         """Where the model looks while it writes `answer`: one entry per token and picture with a plain grid of tokens.
 
         The prompt is computed anew, apart from what is kept. Raises `EngineFailure`, `OutOfMemory`.

@@ -9,31 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
+from models.interfaces import TokenAttention
 from models.seeing.checkpoint.decoder import CheckpointDecoder
 from models.seeing.checkpoint.pictures import PreparedPicture
 from models.seeing.checkpoint.prompt import INPUTS, PromptInputs
 from models.seeing.generation import CHUNK, Prompt, chunk_ends
-
-
-@dataclass(frozen=True, eq=False)
-class PictureAttention:
-    """Where the model looked while it wrote one token.
-
-    Attributes:
-        text: the token's text.
-        digest: of the picture.
-        cells: (rows, columns), how much of the attention to this picture fell on each cell; sums to one.
-    """
-
-    text: str
-    digest: str
-    cells: np.ndarray
 
 
 @torch.inference_mode()
@@ -43,7 +27,7 @@ def attention_to_pictures(
     prompt: Prompt,
     answer: Sequence[int],
     decode: Callable[[Sequence[int]], str],
-) -> tuple[PictureAttention, ...]:
+) -> tuple[TokenAttention, ...]:
     """One entry for every token of `answer` and every picture with a plain grid; empty where attention is not given.
 
     Args:
@@ -59,7 +43,7 @@ def attention_to_pictures(
     for end in () if prompt.whole else chunk_ends(known, CHUNK):
         decoder.forward(prompt.tokens[start:end])
         start = end
-    found: list[PictureAttention] = []
+    found: list[TokenAttention] = []
     # What follows the prompt's last token is the answer's first.
     for asked, token in zip([prompt.tokens[start:], *((t,) for t in answer)], answer, strict=False):
         weights = upper_mean(decoder.watched(asked))
@@ -68,7 +52,7 @@ def attention_to_pictures(
         for picture, (begin, after), grid in pictures:
             own = weights[begin:after].reshape(grid)
             cells = (own / own.sum().clamp_min(1e-9)).numpy()
-            found.append(PictureAttention(decode([token]), picture.picture.digest, cells))
+            found.append(TokenAttention(decode([token]), picture.picture.digest, cells))
     return tuple(found)
 
 
