@@ -9,6 +9,7 @@ import io
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -149,8 +150,9 @@ def test_a_caller_with_an_event_loop_of_its_own_can_connect_and_ask():
     async def main(server) -> str:
         return ask(connected(server), "Hello?")[0]
 
-    with serving(saying("Good", " day.")) as server:
-        assert asyncio.run(main(server)) == "Good day."
+    # In a thread, as this one may have a loop already, of the browser tests.
+    with serving(saying("Good", " day.")) as server, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(asyncio.run, main(server)).result() == "Good day."
 
 
 def test_a_template_without_a_system_role_gets_it_in_the_question():
