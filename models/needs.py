@@ -163,14 +163,22 @@ def _is_matrix(tensor: _Tensor) -> bool:
     return len(tensor.shape) == 2 and tensor.name.endswith(".weight")
 
 
+def safetensors_header(file: Path) -> tuple[int, dict[str, Any]]:
+    """(bytes before the weights, what the header says of them): 8 bytes of length, then JSON (the format's README).
+
+    Raises `ValueError` where there is no whole header, `OSError`.
+    """
+    with open(file, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 2 <= length <= _LARGEST_HEADER:
+            raise ValueError("no header")
+        return 8 + length, json.loads(stream.read(length))
+
+
 def _header(file: Path) -> Iterator[_Tensor]:
-    """Names, shapes and types of a safetensors file: 8 bytes of length, then JSON (as the format's README says)."""
+    """Names, shapes and types of a safetensors file."""
     try:
-        with open(file, "rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= _LARGEST_HEADER:
-                raise ValueError("no header")
-            entries = json.loads(stream.read(length))
+        _, entries = safetensors_header(file)
         return iter(
             [
                 _Tensor(name, tuple(int(n) for n in entry["shape"]), str(entry["dtype"]))

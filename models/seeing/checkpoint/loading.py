@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.errors import EngineUnavailable
+from models.needs import safetensors_header
 from models.runtime import RuntimeChoice
 from models.streaming import CancelToken
 from models.weights import OnProgress
@@ -148,18 +149,13 @@ def _check_files(folder: Path, name: str) -> None:
 
 
 def whole_safetensors(path: Path) -> bool:
-    """Whether a file is as long as its own header says. Format: github.com/huggingface/safetensors, README."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            return False
-        try:
-            header = json.loads(file.read(length))
-        except ValueError:
-            return False
+    """Whether a file is as long as its own header says."""
+    try:
+        start, header = safetensors_header(path)
+    except ValueError:
+        return False
     ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    return bool(8 + length + max(ends, default=0) == size)
+    return bool(start + max(ends, default=0) == path.stat().st_size)
 
 
 def _json(path: Path, name: str) -> dict[str, Any]:
